@@ -1,0 +1,1 @@
+"""Sources become immutable data sets. ``datasets.registry`` lists them."""

@@ -1,0 +1,31 @@
+"""Errors that are the user's to mend: shown as one line, never as a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and what to do, in one line."""
+
+
+class DataError(UserError):
+    """A data file that cannot be read as it stands."""
+
+    @classmethod
+    def at(cls, path: object, line: int, reason: str) -> DataError:
+        """``path:line: reason``, the form that editors and people can jump to."""
+        return cls(f"{path}:{line}: {reason}")
+
+
+class MissingDataError(UserError):
+    """A data set that is neither on this machine nor to be fetched."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
+    """An error for an unknown name that offers the nearest valid one and lists the rest."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UserError(f"unknown {kind} '{name}': {hint}valid: {', '.join(names)}")

@@ -1,0 +1,32 @@
+"""``Loader``: what a data set implements. Finding its files needs no NumPy, so planning stays cheap."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasets.types import Dataset
+
+Progress = Callable[[int, int], None]
+"""``progress(bytes_done, bytes_total)``, called as a download proceeds."""
+
+
+class Loader(ABC):
+    """One source of ratings.
+
+    A loader's module imports the standard library only at its top; ``load`` imports NumPy and the readers.
+    """
+
+    @abstractmethod
+    def locate(self, progress: Progress | None = None) -> list[Path]:
+        """The source files, found on this machine or fetched; empty for a generator.
+
+        Path, size and mtime of these files identify the source. Raises MissingDataError with what to do.
+        """
+
+    @abstractmethod
+    def load(self, sources: list[Path]) -> Dataset:
+        """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""

@@ -1,0 +1,116 @@
+"""``Interactions`` and ``Dataset``: what every loader returns and every protocol splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Rows of (user, item, value[, time]) by inner index.
+
+    Attributes:
+        users: (n,) int32, 0 <= user < n_users.
+        items: (n,) int32, 0 <= item < n_items.
+        values: (n,) float32, finite.
+        times: (n,) int64 seconds since the epoch, or None.
+        n_users, n_items: the size of the universe, not of these rows.
+    """
+
+    users: IntArray
+    items: IntArray
+    values: FloatArray
+    times: IntArray | None
+    n_users: int
+    n_items: int
+
+    def __post_init__(self) -> None:
+        columns = {"users": (self.users, np.int32), "items": (self.items, np.int32), "values": (self.values, np.float32)}
+        if self.times is not None:
+            columns["times"] = (self.times, np.int64)
+        for name, (column, dtype) in columns.items():
+            if column.dtype != dtype or column.ndim != 1:
+                raise ValueError(f"{name} must be a vector of {np.dtype(dtype)}, got {column.ndim}-d {column.dtype}")
+            if len(column) != len(self.users):
+                raise ValueError(f"{name} has {len(column)} rows, users has {len(self.users)}")
+        for name, column, size in (("users", self.users, self.n_users), ("items", self.items, self.n_items)):
+            if len(column) and (column.min() < 0 or column.max() >= size):
+                raise ValueError(f"{name} must lie in [0, {size})")
+        if not np.isfinite(self.values).all():
+            raise ValueError("values must be finite")
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def select(self, rows: npt.NDArray[np.bool_] | IntArray) -> Interactions:
+        """The rows that a mask or an index vector names, in the same universe."""
+        times = None if self.times is None else self.times[rows]
+        return Interactions(self.users[rows], self.items[rows], self.values[rows], times, self.n_users, self.n_items)
+
+    def matrix(self) -> sparse.csr_matrix:
+        """(n_users, n_items) float32 CSR of the values, column indices sorted. Cached: do not write into it."""
+        return self._matrix
+
+    @cached_property
+    def _matrix(self) -> sparse.csr_matrix:
+        shape = (self.n_users, self.n_items)
+        matrix = sparse.coo_matrix((self.values, (self.users, self.items)), shape=shape, dtype=np.float32).tocsr()
+        matrix.sort_indices()
+        return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One raw metadata column, a value per user or item in inner order.
+
+    Attributes:
+        kind: ``number`` (float64, NaN is missing), ``category`` (text, "" is missing) or ``categories`` (texts joined
+            by ``|``, "" is missing), such as genres.
+        values: (n,) float64 or (n,) unicode.
+    """
+
+    kind: Literal["number", "category", "categories"]
+    values: npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One immutable data set in canonical order (see ``datasets.canonical``).
+
+    Attributes:
+        user_ids, item_ids: raw ids by inner index, int64 or unicode, ascending.
+        item_titles: (n_items,) unicode or None.
+        rating_scale: (lowest, highest) or None where the values are no ratings.
+        fingerprint: sha256 over canonical arrays, ids, rating scale and metadata columns (titles excluded).
+        notes: counts worth telling: rows dropped and why, tied times, items without ratings.
+    """
+
+    name: str
+    interactions: Interactions
+    user_ids: npt.NDArray[np.generic]
+    item_ids: npt.NDArray[np.generic]
+    rating_scale: tuple[float, float] | None
+    licence: str
+    citation: str
+    fingerprint: str
+    item_titles: npt.NDArray[np.str_] | None = None
+    item_columns: dict[str, Column] = field(default_factory=dict)
+    user_columns: dict[str, Column] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Encoded metadata: (n, d) float32 CSR and the name of each of its d columns. Rows without data are all zero."""
+
+    matrix: sparse.csr_matrix
+    names: tuple[str, ...]
