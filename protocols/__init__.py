@@ -1,0 +1,1 @@
+"""Splits, candidates, metrics and statistics. ``protocols.registry`` lists the protocols."""

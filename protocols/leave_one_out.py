@@ -1,0 +1,220 @@
+"""Leave-one-out: rank each user's held-out item, among 99 sampled items and in the full catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from datasets.errors import DataError, UserError
+from datasets.types import Dataset, Interactions
+from protocols import metrics
+from protocols.negatives import draw_negatives, pair_keys
+from protocols.splits import Division, Stream, fingerprint, generator, leave_latest_out, leave_random_out
+from protocols.types import (
+    PADDING,
+    Arrays,
+    EvaluationProtocol,
+    Question,
+    Scorer,
+    Split,
+    Stopwatch,
+    UserStatistic,
+    no_stopwatch,
+)
+
+K = metrics.TOP_K
+
+
+class LeaveOneOut(EvaluationProtocol):
+    """HR@10, NDCG@10 and MRR of one held-out item a user (He et al. 2017), with ties as expectations.
+
+    Test is the user's last row in canonical order, validation the one before it; users with fewer than 3 rows train
+    only. With ``positive_min``, rows below it are in no part of the split, but never become test negatives.
+    """
+
+    task = "ranking"
+    primary = f"hr@{K}"
+    higher_is_better = True
+    columns = {"HR@10": "hr@10", "NDCG": "ndcg@10", "MRR": "mrr", "HR full": "hr@10/full"}
+
+    @dataclass(frozen=True)
+    class Config:
+        held_out: Annotated[Literal["latest", "random"], "which row of a user is the test item"] = "latest"
+        negatives: Annotated[int, "sampled items that each test item is ranked against"] = 99
+        positive_min: Annotated[float | None, "lowest rating that counts as a positive; every rating when none"] = None
+
+        def __post_init__(self) -> None:
+            if self.held_out not in ("latest", "random"):
+                raise UserError(f"leave-one-out: held_out must be 'latest' or 'random', got '{self.held_out}'")
+            if self.negatives < 1:
+                raise UserError(f"leave-one-out: negatives must be at least 1, got {self.negatives}")
+
+    def explain(self) -> str:
+        which = "latest" if self.config.held_out == "latest" else "randomly chosen"
+        rated = "" if self.config.positive_min is None else f" rated {self.config.positive_min:g} or more"
+        return (
+            f"HR@{K}, NDCG@{K}, MRR: each user's {which} item{rated} ranked among {self.config.negatives} items that the user "
+            "never rated (ties: expected value over random orders). HR full: ranked among all items not seen in training."
+        )
+
+    def split(self, dataset: Dataset, split_seed: int) -> Split:
+        """Divide ``dataset`` and draw candidates.
+
+        Test negatives come from items that the user never rated anywhere; validation negatives from items outside
+        train ∪ valid, so that their absence tells nothing about the test item.
+
+        Raises:
+            DataError: no user has 3 positives.
+        """
+        rated = dataset.interactions
+        positive = np.ones(len(rated), dtype=bool)
+        if self.config.positive_min is not None:
+            positive = rated.values >= self.config.positive_min
+        division = self._divide(rated, positive, split_seed)
+        kept = rated.select(positive)
+        train, valid, test = (kept.select(mask) for mask in (division.train, division.valid, division.test))
+        if not len(test):
+            raise DataError(
+                f"leave-one-out: no user of '{dataset.name}' has 3 positives: use another data set or protocol"
+            )
+
+        candidates = self._candidates(test, (rated,), split_seed, Stream.TEST_NEGATIVES)
+        valid_candidates = self._candidates(valid, (train, valid), split_seed, Stream.VALID_NEGATIVES)
+        notes = {
+            "rows_below_positive_min": int(np.count_nonzero(~positive)),
+            "users_without_test": rated.n_users - len(test),
+            "users_with_fewer_negatives": int((candidates == PADDING).any(axis=1).sum()),
+            "users_with_fewer_valid_negatives": int((valid_candidates == PADDING).any(axis=1).sum()),
+            "users_with_tied_latest": _tied_latest(kept),
+            "cold_test_items": int(np.count_nonzero(~np.isin(test.items, np.concatenate((train.items, valid.items))))),
+        }
+        identity = fingerprint(train, valid, test, candidates, valid_candidates, dataset.user_ids, dataset.item_ids)
+        return Split(train, valid, test, candidates, identity, valid_candidates, dataset.rating_scale, notes)
+
+    def question(self, split: Split) -> Question:
+        """All candidates sorted by (user, item), and the test users' full catalogue."""
+        users, items, _ = _flatten(split)
+        return Question(users, items, split.test.users.astype(np.int32, copy=False))
+
+    def labels(self, split: Split) -> Arrays:
+        """``users`` (m,) and ``positive_items`` (m,) int32, ``positive_index`` (m,) int64: places among the pairs."""
+        _, _, positive_index = _flatten(split)
+        return {"users": split.test.users, "positive_items": split.test.items, "positive_index": positive_index}
+
+    def evaluate(
+        self,
+        scorer: Scorer,
+        question: Question,
+        labels: Arrays,
+        seen: sparse.csr_matrix,
+        stopwatch: Stopwatch = no_stopwatch,
+    ) -> Arrays:
+        """Per-user counts.
+
+        Returns:
+            On the candidates, for each of m test users: ``users``, ``positive_score``, ``n_better``, ``n_tied``,
+            ``n_candidates``; ``pair_scores`` (p,) as scored. For each of ``question.rank_users`` (all test users, or a
+            sample): ``users_full``, ``positive_score_full``, ``n_better_full``, ``n_tied_full``, ``n_candidates_full``
+            and ``top_items`` (·, 10). Integers are int32, scores keep the scorer's dtype.
+
+        Raises:
+            ValueError: a score is not finite.
+        """
+        scores = metrics.score_pairs(scorer, question.pair_users, question.pair_items, stopwatch)
+        starts = metrics.group_starts(question.pair_users)
+        positive_index = labels["positive_index"].astype(np.int64)
+        better, tied = metrics.count_better_and_tied(scores, starts, positive_index)
+
+        ranked = question.rank_users
+        positives = labels["positive_items"].astype(np.int32)[np.searchsorted(labels["users"], ranked)]
+        full = metrics.rank_catalogue(scorer, ranked, positives, seen, K, stopwatch)
+        return {
+            "users": labels["users"],
+            "positive_score": scores[positive_index],
+            "n_better": better,
+            "n_tied": tied,
+            "n_candidates": np.diff(starts, append=len(scores)).astype(np.int32),
+            "pair_scores": scores,
+            "users_full": ranked,
+            "positive_score_full": full.positive_score,
+            "n_better_full": full.n_better,
+            "n_tied_full": full.n_tied,
+            "n_candidates_full": full.n_candidates,
+            "top_items": full.top_items,
+        }
+
+    def metrics(self, outcomes: Arrays) -> dict[str, float]:
+        """Means over users of ``hr@10``, ``ndcg@10``, ``mrr``, and with ``/full`` where the catalogue was ranked."""
+        return {name: float(np.mean(values)) for name, (_, values) in _user_values(outcomes).items()}
+
+    def per_user(self, outcomes: Arrays) -> dict[str, UserStatistic]:
+        """For the same names, sums (value, 1) of each user."""
+        return {
+            name: UserStatistic(users, np.column_stack((values, np.ones(len(values)))), _mean)
+            for name, (users, values) in _user_values(outcomes).items()
+        }
+
+    def _divide(self, rated: Interactions, positive: npt.NDArray[np.bool_], split_seed: int) -> Division:
+        """Masks over the positive rows. The draws are over all canonical rows, whatever ``positive_min``."""
+        users = rated.users[positive]
+        if self.config.held_out == "latest" and rated.times is not None:
+            return leave_latest_out(users)
+        draws = generator(split_seed, Stream.LEAVE_ONE_OUT_ITEM).random(len(rated))
+        return leave_random_out(users, draws[positive])
+
+    def _candidates(
+        self, held_out: Interactions, excluded: tuple[Interactions, ...], split_seed: int, stream: Stream
+    ) -> npt.NDArray[np.int32]:
+        """(m, 1 + negatives): the positive, then its negatives."""
+        keys, rng = pair_keys(*excluded), generator(split_seed, stream)
+        drawn = draw_negatives(keys, held_out.users, held_out.n_items, self.config.negatives, rng)
+        return np.column_stack((held_out.items, drawn))
+
+
+def _tied_latest(rows: Interactions) -> int:
+    """Users whose latest time is shared by two rows or more, so that the item id decides."""
+    if rows.times is None or len(rows) < 2:
+        return 0
+    last = np.append(rows.users[1:] != rows.users[:-1], True)
+    last[0] = False  # a first row has no row before it
+    rows_last = np.flatnonzero(last)
+    same_user = rows.users[rows_last - 1] == rows.users[rows_last]
+    return int(np.count_nonzero(same_user & (rows.times[rows_last - 1] == rows.times[rows_last])))
+
+
+def _flatten(split: Split) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Users and items of all candidates sorted by (user, item), and each positive's place among them."""
+    if split.candidates is None:
+        raise ValueError("leave-one-out needs candidates")
+    n_items = split.test.n_items
+    rows = np.sort(np.where(split.candidates == PADDING, n_items, split.candidates), axis=1)
+    real = rows < n_items
+    sizes = real.sum(axis=1)
+    place = (rows < split.test.items[:, None]).sum(axis=1)
+    return (
+        np.repeat(split.test.users, sizes),
+        rows[real].astype(np.int32),
+        np.cumsum(sizes) - sizes + place,
+    )
+
+
+def _user_values(outcomes: Arrays) -> dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]:
+    """Metric name -> users and their values; a suffix without users has no metric."""
+    values = {}
+    for suffix in ("", "/full"):
+        tail = suffix.replace("/", "_")
+        users = outcomes[f"users{tail}"].astype(np.int32)
+        better, tied = (outcomes[f"{name}{tail}"].astype(np.int64) for name in ("n_better", "n_tied"))
+        if len(users):
+            values[f"hr@{K}{suffix}"] = (users, metrics.hit_rate(better, tied, K))
+            values[f"ndcg@{K}{suffix}"] = (users, metrics.ndcg(better, tied, K))
+            values[f"mrr{suffix}"] = (users, metrics.reciprocal_rank(better, tied))
+    return values
+
+
+def _mean(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return totals[..., 0] / totals[..., 1]

@@ -1,0 +1,157 @@
+"""``Split`` and what an evaluation asks of a fitted model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from typing import Protocol as Interface
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from datasets.types import Dataset, FloatArray, IntArray, Interactions
+
+PADDING = -1
+"""Fills candidate rows of users who have fewer free items than negatives asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One data set divided, with the candidates to rank.
+
+    Attributes:
+        train, valid, test: disjoint rows in the same universe.
+        candidates: (m, 1 + c) int32 or None; row i belongs to ``test.users[i]``, column 0 is the positive and
+            ``PADDING`` fills rows with fewer than c free items. The positive's place never leaves the harness: models
+            see pairs sorted by (user, item).
+        fingerprint: sha256 over pairs, candidates and id maps.
+        valid_candidates: the same for ``valid``.
+        rating_scale: the data set's (lowest, highest), to which predicted ratings are clipped, or None.
+        notes: counts worth telling (users without a test row, users with fewer negatives, cold test rows).
+    """
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    candidates: npt.NDArray[np.int32] | None
+    fingerprint: str
+    valid_candidates: npt.NDArray[np.int32] | None = None
+    rating_scale: tuple[float, float] | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+
+
+class Scorer(Interface):
+    """What an evaluation needs of a model. Higher is better; scores are finite or the call raises."""
+
+    def score(self, users: IntArray) -> FloatArray:
+        """(b,) users -> (b, n_items) scores."""
+        ...
+
+    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        """(p,) users and (p,) items -> (p,) scores."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a fitted model is asked, without any label.
+
+    Attributes:
+        pair_users, pair_items: (p,) int32, sorted by (user, item).
+        rank_users: (m,) int32 ascending users whose full catalogue is ranked; empty where nothing is ranked.
+    """
+
+    pair_users: npt.NDArray[np.int32]
+    pair_items: npt.NDArray[np.int32]
+    rank_users: npt.NDArray[np.int32]
+
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+"""Named arrays: labels on the way into the harness, per-user outcomes on the way out (the record's side file)."""
+
+Stopwatch = Callable[[str], AbstractContextManager[None]]
+"""``with stopwatch("pairs"): ...`` adds the block's wall seconds to that name."""
+
+
+def no_stopwatch(name: str) -> AbstractContextManager[None]:
+    """A stopwatch that measures nothing."""
+    return nullcontext()
+
+
+class EvaluationProtocol(ABC):
+    """How a data set is divided, what a model is asked, and what its answers are worth.
+
+    The harness calls ``split``, ``question`` and ``labels`` in the process that prepares the data, ``evaluate`` in the
+    worker, and ``metrics`` and ``per_user`` wherever figures are made of outcomes.
+    """
+
+    task: ClassVar[str]
+    primary: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    columns: ClassVar[dict[str, str]]
+    """Table header -> metric, in the order in which tables print them."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the protocol; they are part of every cell's key."""
+
+    def __init__(self, config: Any = None) -> None:
+        self.config: Any = config if config is not None else self.Config()
+
+    @abstractmethod
+    def explain(self) -> str:
+        """One or two sentences under every table: what the figures are."""
+
+    @abstractmethod
+    def split(self, dataset: Dataset, split_seed: int) -> Split:
+        """Divide ``dataset``; the same ``split_seed`` gives the same split everywhere."""
+
+    @abstractmethod
+    def question(self, split: Split) -> Question:
+        """What to ask about the test rows, unlabelled and in an order that tells nothing."""
+
+    @abstractmethod
+    def labels(self, split: Split) -> Arrays:
+        """What only harness code may know, aligned with ``question``."""
+
+    @abstractmethod
+    def evaluate(
+        self,
+        scorer: Scorer,
+        question: Question,
+        labels: Arrays,
+        seen: sparse.csr_matrix,
+        stopwatch: Stopwatch = no_stopwatch,
+    ) -> Arrays:
+        """Ask ``scorer`` and reduce its answers to per-user outcomes.
+
+        ``seen`` (n_users, n_items) marks train ∪ valid. Stopwatch names: ``pairs`` for scoring pairs, ``rank`` for
+        full-catalogue scoring, masking and top-k; counting and labels stay outside.
+        """
+
+    @abstractmethod
+    def metrics(self, outcomes: Arrays) -> dict[str, float]:
+        """Every figure of the protocol from one cell's outcomes."""
+
+    @abstractmethod
+    def per_user(self, outcomes: Arrays) -> dict[str, UserStatistic]:
+        """For each metric with an interval, what the bootstrap over users needs."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserStatistic:
+    """A metric as ``combine`` of sums over users, so that one bootstrap serves means, RMSE and R² alike.
+
+    Attributes:
+        users: (u,) int32 ascending.
+        sums: (u, s) float64 per-user sufficient sums; paired tests compare users by column 0 (a hit, a squared error).
+        combine: (..., s) totals over (resampled) users -> (...) values of the metric.
+    """
+
+    users: npt.NDArray[np.int32]
+    sums: npt.NDArray[np.float64]
+    combine: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
