@@ -1,0 +1,1 @@
+"""Thin adapters on the libraries that users know. ``algorithms.registry`` lists them."""

@@ -1,0 +1,30 @@
+"""Which metadata an adapter uses."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from algorithms.types import TrainSet
+from datasets.errors import UserError
+from datasets.types import Features
+
+
+def item_metadata(train: TrainSet, numbers: bool, algorithm: str) -> sparse.csr_matrix:
+    """(n_items, d) float32 CSR of item features, with or without the columns that come from numbers.
+
+    Raises:
+        UserError: when the data set has no item metadata of that kind.
+    """
+    features = train.item_features
+    matrix = None if features is None else (features.matrix if numbers else _category_columns(features))
+    if matrix is None or matrix.shape[1] == 0:
+        raise UserError(f"{algorithm} needs item metadata, such as genres, and this data set has none: leave it out")
+    return matrix
+
+
+def _category_columns(features: Features) -> sparse.csr_matrix:
+    """Without numbers: those have columns "year" and "year=missing", categories "genres=Drama"."""
+    numbers = {name for name in features.names if "=" not in name}
+    kept = [j for j, name in enumerate(features.names) if name.partition("=")[0] not in numbers]
+    return features.matrix[:, np.array(kept, dtype=np.intp)]

@@ -1,0 +1,380 @@
+"""``Recommender``: checks, seeding, batching, masking, top-k, storage. An adapter adds ``_fit`` and ``_score``."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from algorithms import storage
+from algorithms.space import Space
+from algorithms.types import FitContext, Task, TrainSet
+from datasets.errors import UserError
+from datasets.types import FloatArray, IntArray, Interactions
+
+PADDING = -1
+"""Fills recommendation lists of users who have fewer free items than asked for."""
+
+TILE_ELEMENTS = 4_000_000
+"""Scores held at once while tiling over users: 16 MB of float32."""
+
+
+class NonFiniteScores(ValueError):
+    """A model answered NaN or infinity: a defect of the model, never a rank."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a training set, from which a model's memory is estimated before it runs."""
+
+    n_users: int
+    n_items: int
+    n_rows: int
+    n_features: int = 0
+
+
+class Recommender(ABC):
+    """One algorithm.
+
+    A subclass declares ``Config`` (see ``algorithms.config``) and ``SPACE``, implements ``_fit`` and ``_score``, and
+    ``_state``/``_restore`` to be saved. Its module imports no framework at the top: ``_fit`` does.
+
+    Attributes:
+        predicts_ratings: scores are ratings when the task is ``Task.RATING``; otherwise the harness calibrates them.
+        scores_cold: the model itself rates pairs whose user or item has no training row.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """No options."""
+
+    SPACE: ClassVar[Mapping[str, Space]] = {}
+    predicts_ratings: ClassVar[bool] = False
+    scores_cold: ClassVar[bool] = False
+
+    def __init__(self, config: Any = None) -> None:
+        self.config: Any = self.Config() if config is None else config
+        self.n_users = self.n_items = 0
+        self.task = Task.RANKING
+        self._scorable = False
+        self._bias: DampedBias | None = None
+
+    # -- what an adapter writes ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _fit(self, train: TrainSet, run: FitContext) -> None:
+        """Learn from ``train``; call ``_step_done`` after every epoch or sweep, if there are any."""
+
+    @abstractmethod
+    def _score(self, users: IntArray) -> FloatArray:
+        """(b,) valid users -> (b, n_items) scores, higher is better."""
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        """(p,) valid pairs, p > 0 -> (p,) scores. Gathers from ``_score``; override it where pairs are cheap."""
+        order = np.argsort(users, kind="stable")
+        distinct, first = np.unique(users[order], return_index=True)
+        bounds = np.append(first, len(users))
+        gathered = []
+        for tile in self._tiles(len(distinct)):
+            rows = order[bounds[tile.start] : bounds[tile.stop]]
+            position = np.searchsorted(distinct[tile], users[rows])
+            gathered.append(self._score(distinct[tile])[position, items[rows]])
+        in_order = np.concatenate(gathered)
+        scores = np.empty_like(in_order)
+        scores[order] = in_order
+        return scores
+
+    def _state(self) -> dict[str, npt.NDArray[np.generic]]:
+        """What the fitted model consists of, as named arrays."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be saved: it has no _state")
+
+    def _restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take back what ``_state`` gave."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no _restore")
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""
+        return None
+
+    @staticmethod
+    def environment(config: Any) -> dict[str, str]:
+        """Environment variables that must be set before the worker process starts."""
+        return {}
+
+    @classmethod
+    def memory_estimate(cls, shape: Shape, config: Any) -> int | None:
+        """Peak bytes of fitting ``shape``, beyond the training data, or None where it does not matter."""
+        return None
+
+    # -- what the harness calls ---------------------------------------------------------------------------------------
+
+    def fit(self, train: TrainSet, run: FitContext) -> Self:
+        """Fit from scratch: same ``train``, config, ``run.seed`` and one thread, same model.
+
+        Raises:
+            UserError: when the training set has no rows, or lacks what the config asks for.
+        """
+        from threadpoolctl import threadpool_limits  # only a fit needs it
+
+        interactions = train.interactions
+        if len(interactions) == 0:
+            raise UserError("the training set has no rows: use a larger data set or another protocol")
+        self.n_users, self.n_items, self.task = interactions.n_users, interactions.n_items, train.task
+        self._scorable = False
+        self._bias = DampedBias.fit(interactions) if train.task is Task.RATING else None
+        random.seed(run.seed)
+        np.random.seed(run.seed % 2**32)  # for frameworks that draw from the global state
+        with threadpool_limits(run.threads):
+            self._fit(train, run)
+        self._scorable = True
+        return self
+
+    def score(self, users: IntArray) -> FloatArray:
+        """(b,) users -> (b, n_items) float32 or float64 scores, higher is better.
+
+        Raises:
+            NonFiniteScores: when a score is NaN or infinite.
+            ValueError: for users outside the universe or an answer of the wrong shape.
+        """
+        users = self._checked(users, self.n_users, "users")
+        scores = self._score(users)
+        _check_scores(scores, (len(users), self.n_items), users)
+        return self._fill_cold(scores, users[:, None], np.arange(self.n_items)[None, :])
+
+    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        """(p,) users and (p,) items -> (p,) float32 or float64 scores. Raises as ``score``."""
+        users = self._checked(users, self.n_users, "users")
+        items = self._checked(items, self.n_items, "items")
+        if len(users) != len(items):
+            raise ValueError(f"score_pairs needs as many items as users, got {len(items)} and {len(users)}")
+        if len(users) == 0:
+            return np.empty(0, dtype=np.float32)
+        scores = self._score_pairs(users, items)
+        _check_scores(scores, (len(users),), users)
+        return self._fill_cold(scores, users, items)
+
+    def cold_pairs(self, users: IntArray, items: IntArray) -> npt.NDArray[np.bool_]:
+        """Which pairs have a user or an item without a training row and get ``cold_ratings``. Task.RATING only."""
+        if self.scores_cold:
+            return np.zeros(np.broadcast_shapes(users.shape, items.shape), dtype=np.bool_)
+        return ~self._fitted_bias().knows(users, items)
+
+    def cold_ratings(self, users: IntArray, items: IntArray) -> FloatArray:
+        """Damped-bias predictions, float64: what a cold pair is worth, calibrated or not. Task.RATING only."""
+        return self._fitted_bias().predict(users, items)
+
+    def recommend(self, users: IntArray, k: int, exclude: sparse.csr_matrix | None = None) -> npt.NDArray[np.int32]:
+        """(b,) users -> (b, k) int32 items, best first, ties to the lower index, ``PADDING`` where fewer are free.
+
+        Args:
+            exclude: (n_users, n_items) CSR whose stored entries are never recommended, such as what the user has seen.
+        """
+        users = self._checked(users, self.n_users, "users")
+        lists = np.full((len(users), k), PADDING, dtype=np.int32)
+        for tile in self._tiles(len(users)):
+            scores = np.array(self.score(users[tile]))
+            if exclude is not None:
+                seen = exclude[users[tile]]
+                scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
+            best = top_k(scores, k)
+            free = np.isfinite(np.take_along_axis(scores, best, axis=1))
+            lists[tile, : best.shape[1]] = np.where(free, best, PADDING)
+        return lists
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted model as ``model.json`` and ``model.safetensors``; nothing in them is executable."""
+        self._checked(np.empty(0, dtype=np.int32), self.n_users, "users")
+        bias = {} if self._bias is None else {f"bias.{name}": array for name, array in vars(self._bias).items()}
+        facts = {"n_users": self.n_users, "n_items": self.n_items, "task": str(self.task)}
+        storage.write(folder, type(self), self.config, facts, self._state() | bias)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The model that ``save`` wrote; a UserError when it is of another algorithm or not readable."""
+        config, facts, state = storage.read(folder, cls)
+        model = cls(config)
+        model.n_users, model.n_items, model.task = facts["n_users"], facts["n_items"], Task(facts["task"])
+        bias = {name.removeprefix("bias."): array for name, array in state.items() if name.startswith("bias.")}
+        model._bias = DampedBias(**bias) if bias else None
+        model._restore(state)
+        model._scorable = True
+        return model
+
+    # -- helpers for adapters -----------------------------------------------------------------------------------------
+
+    def _steps(self, run: FitContext, configured: int) -> int:
+        """How many epochs or sweeps to run: what early stopping found on a refit, else what the config says."""
+        return configured if run.fixed_steps is None else run.fixed_steps
+
+    def _step_done(self, run: FitContext, step: int, total: int) -> bool:
+        """Report that ``step`` of ``total`` is done; True: stop here. The model must be able to score by now."""
+        self._scorable = True
+        run.progress(step, total)
+        return run.validate(step)
+
+    def _tiles(self, n: int) -> Iterator[slice]:
+        """Slices of ``n`` users, small enough that their scores fit in a few megabytes."""
+        size = max(1, TILE_ELEMENTS // self.n_items)
+        return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+    def _checked(self, indices: IntArray, size: int, name: str) -> IntArray:
+        if not self._scorable:
+            raise ValueError(f"{type(self).__name__} is not fitted: call fit first")
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+            raise ValueError(f"{name} must be a vector of integers, got {indices.ndim}-d {indices.dtype}")
+        if len(indices) and (indices.min() < 0 or indices.max() >= size):
+            raise ValueError(f"{name} must lie in [0, {size})")
+        return indices
+
+    def _fill_cold(self, scores: FloatArray, users: IntArray, items: IntArray) -> FloatArray:
+        """Ratings with cold pairs filled in; any other scores as they are."""
+        if self.task is not Task.RATING or not self.predicts_ratings or self.scores_cold:
+            return scores
+        filled = np.where(self.cold_pairs(users, items), self.cold_ratings(users, items), scores)
+        return filled.astype(scores.dtype, copy=False)
+
+    def _fitted_bias(self) -> DampedBias:
+        if self._bias is None:
+            raise ValueError("cold ratings exist only for a model fitted with Task.RATING")
+        return self._bias
+
+
+class FactorRecommender(Recommender):
+    """A model that is a product: score(u, i) = user_factors[u] · item_factors[i] + user_bias[u] + item_bias[i].
+
+    ``_fit`` sets ``user_factors`` (n_users, d) and ``item_factors`` (n_items, d) and may set ``user_bias`` (n_users,)
+    and ``item_bias`` (n_items,); a constant belongs into one of them.
+    """
+
+    user_factors: FloatArray
+    item_factors: FloatArray
+    user_bias: FloatArray | None = None
+    item_bias: FloatArray | None = None
+
+    def _score(self, users: IntArray) -> FloatArray:
+        scores = self.user_factors[users] @ self.item_factors.T
+        if self.user_bias is not None:
+            scores += self.user_bias[users, None]
+        if self.item_bias is not None:
+            scores += self.item_bias
+        return scores
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        scores: FloatArray = np.einsum("pd,pd->p", self.user_factors[users], self.item_factors[items])
+        if self.user_bias is not None:
+            scores += self.user_bias[users]
+        if self.item_bias is not None:
+            scores += self.item_bias[items]
+        return scores
+
+    def similar(self, item: int, k: int) -> npt.NDArray[np.int32]:
+        """(k,) int32 other items by cosine of factors, best first, ties to the lower index, ``PADDING`` where fewer."""
+        self._checked(np.array([item]), self.n_items, "items")
+        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
+        unit = self.item_factors / np.where(lengths > 0, lengths, 1)
+        # Summed row by row, not by BLAS: equal rows must have equal cosines to the last bit, wherever they stand.
+        cosine = (unit * unit[item]).sum(axis=1)
+        cosine[item] = -np.inf
+        best = top_k(cosine[None, :], k)[0]
+        return _padded(best[best != item], k)
+
+    def audience(self, item: int, k: int) -> npt.NDArray[np.int32]:
+        """(k,) int32 users with the highest scores for ``item``, best first, ties to the lower index."""
+        self._checked(np.array([item]), self.n_items, "items")
+        users = np.arange(self.n_users)
+        scores = self.score_pairs(users, np.full(self.n_users, item))
+        return _padded(top_k(scores[None, :], k)[0], k)
+
+    def _state(self) -> dict[str, npt.NDArray[np.generic]]:
+        parts = ("user_factors", "item_factors", "user_bias", "item_bias")
+        return {name: getattr(self, name) for name in parts if getattr(self, name) is not None}
+
+    def _restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.user_factors, self.item_factors = state["user_factors"], state["item_factors"]
+        self.user_bias, self.item_bias = state.get("user_bias"), state.get("item_bias")
+
+
+@dataclass(frozen=True, eq=False)
+class DampedBias:
+    """r̂(u, i) = μ + b_u + b_i with b_i = Σ(r − μ)/(n_i + damping), then b_u = Σ(r − μ − b_i)/(n_u + damping).
+
+    The damped means of Funk (2006). A user or item without a training row has bias 0.
+
+    Attributes:
+        mean: () float64.
+        user_bias, item_bias: (n_users,) and (n_items,) float64.
+        user_rows, item_rows: training rows of each, int64.
+    """
+
+    mean: npt.NDArray[np.float64]
+    user_bias: npt.NDArray[np.float64]
+    item_bias: npt.NDArray[np.float64]
+    user_rows: IntArray
+    item_rows: IntArray
+
+    @classmethod
+    def fit(cls, rows: Interactions, damping: float = 5.0) -> DampedBias:
+        values: npt.NDArray[np.float64] = rows.values.astype(np.float64)
+        mean = np.asarray(values.mean())
+        user_rows = np.bincount(rows.users, minlength=rows.n_users)
+        item_rows = np.bincount(rows.items, minlength=rows.n_items)
+        item_bias = _damped(np.bincount(rows.items, values - mean, rows.n_items), item_rows, damping)
+        residual = values - mean - item_bias[rows.items]
+        user_bias = _damped(np.bincount(rows.users, residual, rows.n_users), user_rows, damping)
+        return cls(mean, user_bias, item_bias, user_rows, item_rows)
+
+    def predict(self, users: IntArray, items: IntArray) -> npt.NDArray[np.float64]:
+        """Ratings of users and items of shapes that broadcast."""
+        ratings: npt.NDArray[np.float64] = self.mean + self.user_bias[users] + self.item_bias[items]
+        return ratings
+
+    def knows(self, users: IntArray, items: IntArray) -> npt.NDArray[np.bool_]:
+        """Whether both have a training row; shapes broadcast."""
+        known: npt.NDArray[np.bool_] = (self.user_rows[users] > 0) & (self.item_rows[items] > 0)
+        return known
+
+
+def top_k(scores: FloatArray, k: int) -> npt.NDArray[np.int32]:
+    """(b, n) scores -> (b, min(k, n)) int32 columns, highest first, ties to the lower column."""
+    n = scores.shape[1]
+    k = min(k, n)
+    kth = np.partition(scores, n - k, axis=1)[:, n - k, None]
+    chosen = scores > kth
+    ties = scores == kth
+    wanted = k - chosen.sum(axis=1)
+    cut = np.flatnonzero(ties.sum(axis=1) > wanted)
+    ties[cut] &= np.cumsum(ties[cut], axis=1) <= wanted[cut, None]
+    columns = np.nonzero(chosen | ties)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
+
+
+def _damped(sums: npt.NDArray[Any], counts: IntArray, damping: float) -> npt.NDArray[np.float64]:
+    """sums / (counts + damping), 0 where both the count and the damping are 0."""
+    weights = counts + damping
+    means: npt.NDArray[np.float64] = np.divide(sums, weights, out=np.zeros(len(sums)), where=weights > 0)
+    return means
+
+
+def _padded(indices: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.int32]:
+    return np.pad(indices, (0, k - len(indices)), constant_values=PADDING)
+
+
+def _check_scores(scores: FloatArray, shape: tuple[int, ...], users: IntArray) -> None:
+    if scores.shape != shape or scores.dtype not in (np.float32, np.float64):
+        raise ValueError(f"scores must be float32 or float64 of shape {shape}, got {scores.dtype} {scores.shape}")
+    with np.errstate(all="ignore"):
+        if np.isfinite(scores.sum()):  # one pass without a mask: a sum is finite only if no addend is NaN or infinite
+            return
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        first = users[np.flatnonzero(bad.any(axis=1) if bad.ndim == 2 else bad)[0]]
+        raise NonFiniteScores(f"{bad.sum()} of {bad.size} scores are not finite, the first for user {first}")
