@@ -1,0 +1,170 @@
+"""The command line. Standard library only at the top: ``--help`` and ``list`` load nothing else.
+
+Exit codes: 0 ok (also with skipped rows), 1 user error (one line), 2 some cells failed (results are written), 4 nothing measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from datasets.errors import UserError
+
+OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
+
+_EXAMPLES = """\
+examples:
+  python -m benchmarks run                                  every algorithm, both small data sets, about two minutes
+  python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
+  python -m benchmarks run --algorithm als --set als.factors=64 --set als.reg=1
+  python -m benchmarks leaderboard --format markdown
+  python -m benchmarks list als                             its options, what they mean, its presets
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors that offer the nearest valid option."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].split(" ")[0]
+        if unknown != message and (near := difflib.get_close_matches(unknown, self._flags(), n=1)):
+            message = f"unknown option '{unknown}': did you mean '{near[0]}'?"
+        raise UserError(f"{message} (see: {self.prog} --help)")
+
+    def _flags(self) -> list[str]:
+        parsers = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+        return [flag for parser in parsers for flag in parser._option_string_actions]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.command(options))
+    except UserError as error:
+        print(f"recgauge: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("recgauge: interrupted; finished cells are recorded, the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as head, has gone
+        sys.stderr.close()
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m benchmarks",
+        description="RecGauge: compare recommender algorithms on the same data, split, candidates and clock.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+    _add_run(commands)
+    _add_leaderboard(commands)
+    _add_list(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="measure what is not measured yet and print the leaderboards",
+        description="Measure what is not measured yet and print the leaderboards. Finished cells are never run again.",
+        epilog="example: python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3",
+        allow_abbrev=False,
+    )
+    run.add_argument("--suite", default="quick", help="what to run: a name in benchmarks/suites or a TOML file (default: quick)")
+    run.add_argument("--algorithm", action="append", metavar="NAME[:PRESET],…", help="these instead of the suite's")
+    run.add_argument("--dataset", action="append", metavar="NAME,…", help="these instead of the suite's")
+    run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
+    )
+    run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
+    run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
+    run.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)")
+    run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)")
+    run.add_argument("--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's")
+    run.add_argument("--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's")
+    run.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms")
+    run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
+    _add_output(run)
+    run.set_defaults(command=_run)
+
+
+def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
+    board = commands.add_parser(
+        "leaderboard",
+        help="print the tables of everything recorded",
+        description="Print the tables of everything recorded in a results folder; measures nothing.",
+        epilog="example: python -m benchmarks leaderboard --results results/reference --format markdown",
+        allow_abbrev=False,
+    )
+    board.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
+    board.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols")
+    _add_output(board)
+    board.set_defaults(command=_leaderboard)
+
+
+def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
+    listing = commands.add_parser(
+        "list",
+        help="what there is; with a name, its options and what they mean",
+        description="Name every algorithm, data set and protocol; with a name, its options, meanings and presets.",
+        epilog="example: python -m benchmarks list als",
+        allow_abbrev=False,
+    )
+    listing.add_argument("name", nargs="?", help="an algorithm, data set or protocol")
+    listing.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    listing.set_defaults(command=_list)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    default = Path("results/runs")
+    parser.add_argument("--results", type=Path, default=default, metavar="FOLDER", help=f"of records (default: {default})")
+    parser.add_argument(
+        "--format", choices=("terminal", "markdown", "json"), default="terminal", help="of the tables (default: terminal)"
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from benchmarks.commands import run
+
+    return run(options)
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from benchmarks.commands import leaderboard
+
+    return leaderboard(options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from benchmarks.listing import show
+
+    return show(options)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def _positive_number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return number

@@ -1,0 +1,1 @@
+"""Where workers run. ``local`` is this machine."""

@@ -1,0 +1,87 @@
+"""``list``: what there is, and what one thing is. The bare list reads the registries only, which load nothing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from algorithms import registry as algorithms
+from datasets import registry as datasets
+from datasets.errors import unknown_name
+from protocols import registry as protocols
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the registries, or one entry."""
+    if options.plugin:
+        from benchmarks.plugins import load_plugin
+
+        for path in options.plugin:
+            load_plugin(path)
+    if options.name is None:
+        _show_all()
+    elif options.name in algorithms.ALGORITHMS:
+        _show_algorithm(options.name)
+    elif options.name in datasets.DATASETS:
+        _show_dataset(options.name)
+    elif options.name in protocols.PROTOCOLS:
+        _show_protocol(options.name)
+    else:
+        names = [*algorithms.ALGORITHMS, *datasets.DATASETS, *protocols.PROTOCOLS]
+        raise unknown_name("algorithm, data set or protocol", options.name, names)
+    return 0
+
+
+def _show_all() -> None:
+    tables: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("algorithms", algorithms.ALGORITHMS),
+        ("data sets", datasets.DATASETS),
+        ("protocols", protocols.PROTOCOLS),
+    )
+    for title, entries in tables:
+        print(f"{title}:")
+        for name, spec in entries.items():
+            print(f"  {name:<18} {spec.summary}")
+    print("\nmore about one: python -m benchmarks list NAME")
+
+
+def _show_algorithm(name: str) -> None:
+    from algorithms.config import describe
+
+    spec = algorithms.spec(name)
+    adapter = algorithms.load_class(spec)
+    print(f"{name}: {spec.summary}\n")
+    print(f"  adapter   {spec.target}")
+    print(f"  packages  {', '.join(spec.packages)}" + (f" (extra: {spec.extra})" if spec.extra else ""))
+    print(f"  tasks     {', '.join(f'{task} {support}' for task, support in spec.support.items())}")
+    print(f"  devices   {', '.join(spec.devices)}")
+    options = describe(adapter.Config)
+    if options:
+        print("\noptions (--set " + f"{name}.OPTION=VALUE):")
+    for option in options:
+        print(f"  {option.name} = {option.default} ({option.type}): {option.meaning}")
+    if adapter.SPACE:
+        print("\nsearch space:")
+    for option_name, distribution in adapter.SPACE.items():
+        print(f"  {option_name}: {distribution}")
+    print("\npresets (--algorithm " + f"{name}:PRESET):")
+    for preset, values in spec.presets.items():
+        changes = ", ".join(f"{key}={value}" for key, value in values.items())
+        print(f"  {preset}: {changes or 'the defaults above'}")
+
+
+def _show_dataset(name: str) -> None:
+    spec = datasets.spec(name)
+    for field in dataclasses.fields(spec):
+        print(f"{field.name:<10} {getattr(spec, field.name)}")
+
+
+def _show_protocol(name: str) -> None:
+    from algorithms.config import describe
+
+    spec = protocols.spec(name)
+    protocol = protocols.load_class(spec)
+    print(f"{name}: {spec.summary}\n\n  task     {spec.task}\n  primary  {spec.primary}\n\noptions (--set {name}.OPTION=VALUE):")
+    for option in describe(protocol.Config):
+        print(f"  {option.name} = {option.default} ({option.type}): {option.meaning}")

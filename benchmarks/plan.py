@@ -1,0 +1,312 @@
+"""From a suite and flags to cells: what will be measured, under which key, and what cannot run and why.
+
+Nothing here loads a framework: adapter modules import NumPy at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from algorithms import registry as algorithm_registry
+from algorithms.base import Recommender, Shape
+from algorithms.config import resolve_config
+from benchmarks.environment import (
+    ROOT,
+    digest,
+    file_digest,
+    hardware,
+    hardware_fingerprint,
+    package_version,
+    package_versions,
+)
+from benchmarks.executors.local import Limits
+from datasets import registry as dataset_registry
+from datasets.cache import cache_root
+from datasets.errors import MissingDataError, UserError, unknown_name
+from protocols import registry as protocol_registry
+
+SUITES = ROOT / "benchmarks" / "suites"
+BUDGETS = ROOT / "benchmarks" / "budgets.toml"
+FIRST_SPLIT_SEED = 42
+
+Overrides = dict[str, dict[str, str]]
+"""Name of an algorithm or protocol -> option -> value as typed."""
+
+_RESULT_SOURCES = (
+    *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py"),
+    *("benchmarks/worker.py", "benchmarks/clock.py", "benchmarks/split_store.py"),
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to run, as a TOML file in ``suites/`` says it; flags replace single fields."""
+
+    summary: str
+    budget: str
+    datasets: tuple[str, ...]
+    protocols: tuple[str, ...]
+    algorithms: tuple[str, ...]
+    seeds: int = 1
+    splits: int = 1
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class AlgorithmChoice:
+    """One algorithm with one resolved configuration."""
+
+    spec: algorithm_registry.AlgorithmSpec
+    label: str
+    config: dict[str, Any]
+
+    @cached_property
+    def adapter(self) -> type[Recommender]:
+        return algorithm_registry.load_class(self.spec)
+
+    @cached_property
+    def variables(self) -> dict[str, str]:
+        """Environment variables that must be set before a worker of this adapter starts."""
+        return self.adapter.environment(self.adapter.Config(**self.config))
+
+    @cached_property
+    def sources(self) -> str:
+        """Digest of the code that decides this algorithm's figures."""
+        module = self.spec.target.partition(":")[0]
+        files = [Path(str(sys.modules[module].__file__))]
+        files += [files[0].with_name(f"{sibling}.py") for sibling in self.spec.siblings]
+        return digest([_file_digest(file) for file in files] + [_harness_digest()])
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """One split of one data set, to be prepared or found prepared."""
+
+    dataset: dataset_registry.DatasetSpec
+    sources: tuple[Path, ...]
+    protocol: protocol_registry.ProtocolSpec
+    protocol_config: dict[str, Any]
+    split_seed: int
+
+    @cached_property
+    def folder(self) -> Path:
+        """``cache/splits/<request>``: named by all that decides its content."""
+        stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self.sources]
+        request = {
+            "dataset": [self.dataset.name, self.dataset.target],
+            "sources": stats,
+            "protocol": [self.protocol.name, self.protocol_config],
+            "split_seed": self.split_seed,
+            "code": [_folder_digest("datasets"), _folder_digest("protocols"), _harness_digest()],
+            "plugins": [_file_digest(_module_file(spec.target)) for spec in (self.dataset, self.protocol)],
+        }
+        return cache_root() / "splits" / digest(request)[:32]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One algorithm config on one split with one seed on one device."""
+
+    choice: AlgorithmChoice
+    preparation: Preparation
+    meta: dict[str, Any] = field(repr=False)
+    seed: int
+    threads: int
+    device: str
+
+    @property
+    def name(self) -> str:
+        """For people: ``als (factors=64) · ml-latest-small · seed 0``."""
+        label = "" if self.choice.label == "default" else f" ({self.choice.label})"
+        place = f"{self.choice.spec.name}{label} · {self.preparation.dataset.name} · {self.preparation.protocol.name}"
+        return f"{place} · split {self.preparation.split_seed} · seed {self.seed}"
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 over all that decides the figures, and nothing that does not (limits are recorded, not hashed)."""
+        return digest(
+            {
+                "dataset": self.meta["dataset"]["fingerprint"],
+                "split": self.meta["split"]["fingerprint"],
+                "protocol": [self.preparation.protocol.name, self.preparation.protocol_config],
+                "algorithm": [self.choice.spec.name, self.choice.config],
+                "seed": self.seed,
+                "threads": self.threads,
+                "device": self.device,
+                "hardware": hardware_fingerprint(),
+                "packages": package_versions(self.choice.spec.packages),
+                "sources": [self.choice.sources, _folder_digest("protocols")],
+            }
+        )
+
+    def cannot_run(self, limits: Limits) -> str | None:
+        """Why this cell is skipped, or None."""
+        spec = self.choice.spec
+        missing = [name for name in spec.packages if package_version(name) is None]
+        if missing:
+            install = f"pip install -c constraints.txt '.[{spec.extra}]'" if spec.extra else f"pip install {missing[0]}"
+            hint = f" ({spec.install_hint})" if spec.install_hint else ""
+            return f"{missing[0]} is not installed: {install}{hint}"
+        if self.preparation.protocol.task not in spec.support:
+            return f"{spec.name} gives no answer to a {self.preparation.protocol.task} protocol"
+        if self.device not in spec.devices:
+            return f"{spec.name} runs on {', '.join(spec.devices)}, not on {self.device}"
+        sizes = self.meta["dataset"]
+        shape = Shape(sizes["n_users"], sizes["n_items"], sizes["n_rows"])
+        needed = self.choice.adapter.memory_estimate(shape, self.choice.adapter.Config(**self.choice.config))
+        if needed is not None and needed > limits.memory_bytes:
+            return f"needs about {needed / 2**30:.1f} GiB, the limit is {limits.memory_bytes / 2**30:.1f} GiB"
+        return None
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name in ``suites/``, or the TOML file at that path.
+
+    Raises:
+        UserError: no such suite, no valid TOML, or a field that a suite does not have.
+    """
+    path = Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
+    if not path.is_file():
+        raise unknown_name("suite", name, (file.stem for file in SUITES.glob("*.toml")))
+    fields = _read_toml(path)
+    known = {each.name for each in dataclasses.fields(Suite)}
+    for unknown in fields.keys() - known:
+        raise UserError(f"{path}: {unknown_name('field of a suite', unknown, known)}")
+    missing = {each.name for each in dataclasses.fields(Suite) if each.default is dataclasses.MISSING} - fields.keys()
+    if missing:
+        raise UserError(f"{path}: a suite needs {', '.join(sorted(missing))}")
+    return Suite(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
+    """The limits of a named budget, with what flags replace."""
+    budgets = _read_toml(BUDGETS)
+    if budget not in budgets:
+        raise unknown_name("budget", budget, budgets)
+    fields = budgets[budget]
+    memory = memory_gib if memory_gib is not None else fields["cell_memory_gib"]
+    return Limits(seconds if seconds is not None else fields["cell_seconds"], int(memory * 2**30))
+
+
+def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[AlgorithmChoice]:
+    """Algorithms by ``name`` or ``name:preset`` (``all``: every registered one), with overrides applied."""
+    wanted = [each for name in names for each in (algorithm_registry.ALGORITHMS if name == "all" else [name])]
+    return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
+
+
+def parse_assignments(assignments: Iterable[str]) -> Overrides:
+    """``["als.factors=64"]`` -> ``{"als": {"factors": "64"}}``; the name is an algorithm's or a protocol's."""
+    parsed: Overrides = {}
+    for text in assignments:
+        target, equals, value = text.partition("=")
+        name, dot, option = target.partition(".")
+        if not (equals and dot and option and value):
+            raise UserError(f"--set {text}: expected name.option=value, such as als.factors=64")
+        parsed.setdefault(name, {})[option] = value
+    return parsed
+
+
+def require_all_used(overrides: Overrides, names: Iterable[str]) -> None:
+    """Refuse an override of something that is not part of this run."""
+    for name in overrides.keys() - set(names):
+        known = [*algorithm_registry.ALGORITHMS, *protocol_registry.PROTOCOLS]
+        if name not in known:
+            raise unknown_name("algorithm or protocol", name, known)
+        flag = "--algorithm" if name in algorithm_registry.ALGORITHMS else "--protocol"
+        raise UserError(f"--set {name}.…: {name} is not part of this run: add {flag} {name}")
+
+
+def find_datasets(names: Sequence[str], named_by_user: bool) -> tuple[list[tuple[Any, tuple[Path, ...]]], dict[str, str]]:
+    """Specs with their source files, and the reasons of those that a default run goes on without.
+
+    Raises:
+        MissingDataError: a data set that the user named is neither here nor to be fetched.
+    """
+    found, missing = [], {}
+    for name in dict.fromkeys(names):
+        spec = dataset_registry.spec(name)
+        try:
+            sources = dataset_registry.load_class(spec)().locate()
+        except MissingDataError as error:
+            if named_by_user:
+                raise
+            missing[name] = str(error)
+        else:
+            found.append((spec, tuple(sources)))
+    return found, missing
+
+
+def preparations(
+    datasets: Iterable[tuple[Any, tuple[Path, ...]]],
+    protocols: Sequence[str],
+    split_seeds: Iterable[int],
+    overrides: Overrides,
+) -> list[Preparation]:
+    """Every data set × protocol × split seed."""
+    seeds = list(split_seeds)
+    chosen = []
+    for name in dict.fromkeys(protocols):
+        spec = protocol_registry.spec(name)
+        config = resolve_config(protocol_registry.load_class(spec).Config, overrides.get(name, {}), name)
+        chosen.append((spec, dataclasses.asdict(config)))
+    return [
+        Preparation(dataset, sources, protocol, config, seed)
+        for dataset, sources in datasets
+        for protocol, config in chosen
+        for seed in seeds
+    ]
+
+
+def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
+    """``auto`` is cuda where the machine has a GPU and the algorithm can use it, else cpu."""
+    if device != "auto":
+        return device
+    return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
+
+
+def _choose(name: str, overrides: Overrides) -> AlgorithmChoice:
+    name, _, preset = name.partition(":")
+    spec = algorithm_registry.spec(name)
+    preset = preset or "default"
+    if preset not in spec.presets:
+        raise unknown_name(f"preset of {name}", preset, spec.presets)
+    own = overrides.get(name, {})
+    adapter = algorithm_registry.load_class(spec)
+    config = dataclasses.asdict(resolve_config(adapter.Config, {**spec.presets[preset], **own}, spec.name))
+    label = ", ".join(([preset] if preset != "default" or not own else []) + [f"{key}={config[key]}" for key in own])
+    return AlgorithmChoice(spec, label, config)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from error
+
+
+def _module_file(target: str) -> Path:
+    import importlib
+
+    return Path(str(importlib.import_module(target.partition(":")[0]).__file__))
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    return file_digest(path)
+
+
+@cache
+def _folder_digest(folder: str) -> str:
+    return digest([[path.name, file_digest(path)] for path in sorted((ROOT / folder).glob("*.py"))])
+
+
+@cache
+def _harness_digest() -> str:
+    return digest([_file_digest(ROOT / source) for source in _RESULT_SOURCES])

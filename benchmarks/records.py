@@ -1,0 +1,143 @@
+"""Records: one JSON file a cell, with a side file of per-user outcomes. Every table is made of these and of nothing else.
+
+``<results>/<dataset>/<protocol>/<algorithm>/<key>.json`` beside ``<key>.npz`` and, for a failure, ``<key>.log``. The side file is
+renamed into place first, then the JSON: a record that can be read is complete. ``results/README.md`` explains the fields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environment import digest, file_digest
+from protocols.types import Arrays
+
+SCHEMA = "recgauge.record/1"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell's result as it stands on disk. ``data`` follows ``results/record.schema.json``."""
+
+    path: Path
+    data: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        return str(self.data["status"])
+
+    @property
+    def split_fingerprint(self) -> str:
+        return str(self.data["split"]["fingerprint"])
+
+    @property
+    def row_identity(self) -> str:
+        """Equal for records that differ in seed and split only: together they are one row of a table."""
+        parts = ("dataset", "protocol", "algorithm", "device", "threads", "hardware_fingerprint")
+        return digest([self.data[part] for part in parts])
+
+    @property
+    def cell_identity(self) -> str:
+        """Equal for an older and a newer record of the same cell, whatever code made them."""
+        return digest([self.row_identity, self.split_fingerprint, self.data["seed"]])
+
+    @cached_property
+    def outcomes(self) -> Arrays:
+        """Per-user arrays of the side file."""
+        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+
+def record_path(results: Path, dataset: str, protocol: str, algorithm: str, key: str) -> Path:
+    """Where the record of a cell lies."""
+    return results / dataset / protocol / algorithm / f"{key[:32]}.json"
+
+
+def read(path: Path) -> Record | None:
+    """The record at ``path``; None where there is none or it cannot be read."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return Record(path, data) if isinstance(data, dict) and data.get("schema") == SCHEMA else None
+
+
+def satisfies(record: Record | None, key: str, repeats: int) -> bool:
+    """Whether a cell need not run again. Failures never count."""
+    if record is None or record.status != "ok" or record.data["key"] != key:
+        return False
+    return record.path.with_suffix(".npz").exists() and len(record.data["timings"]["fit_s"]) >= repeats
+
+
+def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None) -> Record:
+    """Put a record in place: side file, log, then the JSON, each by a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = {"schema": SCHEMA, **data, "side": None}
+    if side is not None:
+        data["side"] = {"file": path.with_suffix(".npz").name, "sha256": file_digest(side)}
+        os.replace(side, path.with_suffix(".npz"))
+    if log is not None:
+        os.replace(log, path.with_suffix(".log"))
+    temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
+    temporary.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+    return Record(path, data)
+
+
+def read_all(folder: Path) -> tuple[list[Record], list[Path]]:
+    """The newest record of each cell below ``folder``, and the files that are no readable records."""
+    newest: dict[str, Record] = {}
+    damaged = []
+    for path in sorted(folder.glob("*/*/*/*.json")):
+        record = read(path)
+        if record is None:
+            damaged.append(path)
+            continue
+        known = newest.get(record.cell_identity)
+        if known is None or record.data["created"] > known.data["created"]:
+            newest[record.cell_identity] = record
+    return list(newest.values()), damaged
+
+
+@contextlib.contextmanager
+def scratch_folder(results: Path, name: str) -> Iterator[Path]:
+    """A cell's working folder on the results' own file system, gone afterwards."""
+    folder = results / ".scratch" / f"{os.getpid()}-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+
+
+def sweep_scratch(results: Path) -> None:
+    """Remove what a killed harness left behind: scratch folders and temporary files of processes that are gone."""
+    leftovers: Iterable[Path] = [*results.glob(".scratch/*"), *results.glob("*/*/*/*.tmp-*")]
+    for path in leftovers:
+        owner = path.name.rsplit("tmp-", 1)[-1].split("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        raise OSError("Windows is supported through WSL2 only")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

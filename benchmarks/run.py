@@ -1,0 +1,272 @@
+"""``run``: prepare the splits, check the harness on canaries, measure the cells that are not known yet, record each at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from benchmarks import records
+from benchmarks.environment import (
+    ROOT,
+    commit,
+    hardware,
+    hardware_fingerprint,
+    package_versions,
+    without_paths,
+    worker_variables,
+)
+from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
+from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device
+from benchmarks.progress import Display
+from benchmarks.records import Record
+from benchmarks.split_store import read_meta
+from datasets.cache import cache_root
+
+PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
+CANARY_LIMITS = Limits(seconds=60, memory_bytes=2 * 2**30)
+
+
+class NothingMeasured(Exception):
+    """The harness did not measure its canaries right, so it measures nothing."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """All that ``run`` needs, resolved from suite and flags."""
+
+    preparations: list[Preparation]
+    choices: list[AlgorithmChoice]
+    seeds: list[int]
+    threads: int
+    device: str
+    limits: Limits
+    budget: str
+    repeats: int
+    results: Path
+    plugins: list[Path]
+    missing_datasets: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell and the record that already satisfies the request, if there is one."""
+
+    cell: Cell
+    path: Path
+    known: Record | None
+
+
+def execute(request: RunRequest, display: Display) -> list[Record]:
+    """Run what is not known yet; returns a record for every cell, in the order of the plan.
+
+    Raises:
+        UserError: bad input, found before any training; nothing is written then.
+        NothingMeasured: a canary's figure came out wrong.
+    """
+    for folder in (request.results, cache_root()):
+        records.sweep_scratch(folder)
+    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+        runner = _Runner(request, executor, display)
+        planned = plan_cells(request, runner.prepare_all())
+        todo = [each for each in planned if each.known is None]
+        display.start(len(planned), len(planned) - len(todo))
+        if any(each.cell.cannot_run(request.limits) is None for each in todo):
+            runner.check_canaries()
+        return [each.known or runner.run_cell(each) for each in planned]
+
+
+def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
+    """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
+    planned = []
+    for preparation, meta in prepared:
+        for choice in request.choices:
+            for seed in request.seeds:
+                device = resolve_device(request.device, choice.spec)
+                cell = Cell(choice, preparation, meta, seed, request.threads, device)
+                path = records.record_path(
+                    request.results, preparation.dataset.name, preparation.protocol.name, choice.spec.name, cell.key
+                )
+                record = records.read(path)
+                known = record if records.satisfies(record, cell.key, request.repeats) else None
+                planned.append(Planned(cell, path, known))
+    return planned
+
+
+class _Runner:
+    """One run's workers: preparations, canaries, cells."""
+
+    def __init__(self, request: RunRequest, executor: LocalExecutor, display: Display) -> None:
+        self._request = request
+        self._executor = executor
+        self._display = display
+        self._plugins = [str(path.resolve()) for path in request.plugins]
+
+    def prepare_all(self) -> Iterator[tuple[Preparation, dict[str, Any]]]:
+        """Every split, prepared now where it is not yet, before anything is trained."""
+        prepared = []
+        for preparation in self._request.preparations:
+            meta = read_meta(preparation.folder)
+            prepared.append((preparation, meta if meta is not None else self._prepare(preparation)))
+        yield from prepared
+
+    def check_canaries(self) -> None:
+        """Send scorers with known figures through the real worker function."""
+        ending = self._run("canaries", {"kind": "canaries"}, CANARY_LIMITS)
+        wrong = ending.event.get("wrong", [ending.reason])
+        if wrong:
+            raise NothingMeasured(f"nothing was measured, the harness is wrong: {'; '.join(map(str, wrong))}")
+
+    def run_cell(self, planned: Planned) -> Record:
+        """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
+        cell = planned.cell
+        reason = cell.cannot_run(self._request.limits)
+        if reason is not None:
+            ending = Ending("skipped", {"reason": reason}, 0.0, 0)
+            record = records.write(planned.path, self._record(cell, ending, {}), side=None, log=None)
+            self._display.finished(cell.name, record)
+            return record
+        self._display.running(cell.name)
+        variables = worker_variables(cell.threads, cell.choice.variables)
+        self._request.results.mkdir(parents=True, exist_ok=True)
+        with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
+            side = scratch / "outcomes.npz"
+            ending = self._executor.run(
+                self._cell_request(cell, scratch), self._request.limits, variables, scratch, self._responder(cell, side)
+            )
+            failed = ending.status != "ok"
+            log = _log_of_failure(scratch, ending) if failed else None
+            data = self._record(cell, ending, variables)
+            record = records.write(planned.path, data, side=None if failed else side, log=log)
+        self._display.finished(cell.name, record)
+        return record
+
+    def _prepare(self, preparation: Preparation) -> dict[str, Any]:
+        name = f"prepare {preparation.dataset.name} · {preparation.protocol.name} · split {preparation.split_seed}"
+        self._display.running(name)
+        request = {
+            "kind": "prepare",
+            "plugins": self._plugins,
+            "dataset": preparation.dataset.target,
+            "sources": [str(path) for path in preparation.sources],
+            "protocol": {"target": preparation.protocol.target, "config": preparation.protocol_config},
+            "split_seed": preparation.split_seed,
+            "target": str(preparation.folder),
+        }
+        ending = self._run(name, request, PREPARE_LIMITS)
+        if ending.status != "ok":
+            trace = ending.event.get("traceback") or ""
+            raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
+        meta: dict[str, Any] = ending.event["meta"]
+        return meta
+
+    def _run(self, name: str, request: Event, limits: Limits) -> Ending:
+        """A worker that writes no record."""
+        with records.scratch_folder(cache_root(), request["kind"]) as scratch:
+            return self._executor.run(request, limits, worker_variables(1, {}), scratch, self._show_progress)
+
+    def _cell_request(self, cell: Cell, scratch: Path) -> Event:
+        sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
+        if "RECGAUGE_DATA" in os.environ:
+            sealed.append(Path(os.environ["RECGAUGE_DATA"]))
+        return {
+            "kind": "cell",
+            "plugins": self._plugins,
+            "algorithm": cell.choice.spec.target,
+            "config": cell.choice.config,
+            "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
+            "fit": str(cell.preparation.folder / "fit"),
+            "forbidden": [str(path) for path in sealed],
+            "allowed": [str(scratch)],
+            "seed": cell.seed,
+            "threads": cell.threads,
+            "device": cell.device,
+            "seconds": self._request.limits.seconds,
+            "repeats": self._request.repeats,
+        }
+
+    def _responder(self, cell: Cell, side: Path) -> Respond:
+        """Names question and labels once the worker says that every fit has returned."""
+
+        def respond(event: Event) -> Event | None:
+            if event["event"] == "fitted":
+                return {"split": str(cell.preparation.folder), "side": str(side)}
+            return self._show_progress(event)
+
+        return respond
+
+    def _show_progress(self, event: Event) -> None:
+        if event["event"] == "progress":
+            self._display.step(event["phase"], event["step"], event["total"])
+
+    def _record(self, cell: Cell, ending: Ending, variables: dict[str, str]) -> dict[str, Any]:
+        event = ending.event
+        spec = cell.choice.spec
+        return {
+            "key": cell.key,
+            "status": ending.status,
+            "reason": ending.reason,
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "dataset": cell.meta["dataset"],
+            "protocol": {
+                "name": cell.preparation.protocol.name,
+                "config": cell.preparation.protocol_config,
+                "task": cell.preparation.protocol.task,
+                "primary": cell.preparation.protocol.primary,
+            },
+            "split": cell.meta["split"],
+            "algorithm": {
+                "name": spec.name,
+                "label": cell.choice.label,
+                "config": cell.choice.config,
+                "support": spec.support.get(cell.preparation.protocol.task),
+            },
+            "seed": cell.seed,
+            "threads": cell.threads,
+            "device": cell.device,
+            "metrics": event.get("metrics"),
+            "timings": event.get("timings"),
+            "memory": {**event.get("memory", {}), "peak_group_rss_bytes": ending.peak_group_rss_bytes},
+            "wall_s": round(ending.wall_s, 3),
+            "limits": {
+                "budget": self._request.budget,
+                "seconds": self._request.limits.seconds,
+                "memory_bytes": self._request.limits.memory_bytes,
+            },
+            "hardware": hardware(),
+            "hardware_fingerprint": hardware_fingerprint(),
+            "environment": {
+                "packages": package_versions(spec.packages),
+                "variables": variables,
+                "commit": commit(),
+                "code": cell.choice.sources,
+            },
+        }
+
+
+def _log_of_failure(scratch: Path, ending: Ending) -> Path:
+    """What the worker printed, with the traceback of its error, without the paths of this machine."""
+    log = scratch / "log"
+    text = log.read_text(errors="replace") + (ending.event.get("traceback") or "")
+    log.write_text(without_paths(text))
+    return log
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C, so that the worker's group is killed and scratch folders go."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

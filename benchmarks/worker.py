@@ -1,0 +1,257 @@
+"""The worker: one process that fits, answers and counts, and never hands a label to an adapter.
+
+It reads requests as JSON lines on standard input and writes events as JSON lines to its standard output; whatever libraries
+print goes to standard error, which the parent keeps as the cell's log. A cell takes two steps: with the first request the
+worker knows the training files only; the second, which names question and labels, comes after ``fit`` returned.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from scipy import sparse
+
+from algorithms.base import Recommender
+from algorithms.types import FitContext, Task, TrainSet
+from benchmarks import split_store
+from benchmarks.clock import Clock, peak_rss_bytes, reset_peak_rss
+from benchmarks.environment import without_paths
+from benchmarks.plugins import load_plugin
+from benchmarks.seal import Seal
+from datasets.errors import UserError
+from datasets.types import Features, FloatArray, IntArray, Interactions
+from protocols.types import Arrays, EvaluationProtocol, Question
+
+PROGRESS_EVERY_S = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What one cell gave: outcomes per user, figures made of them, and what they cost."""
+
+    outcomes: Arrays
+    metrics: dict[str, float]
+    timings: dict[str, Any]
+    memory: dict[str, int | None]
+
+
+class SealedScorer:
+    """A fitted model as an evaluation sees it; the seal is on while the model computes."""
+
+    def __init__(self, model: Recommender, seal: Seal, progress: Callable[[int], None]) -> None:
+        self._model = model
+        self._seal = seal
+        self._progress = progress
+
+    def score(self, users: IntArray) -> FloatArray:
+        with self._seal.adapter():
+            scores = self._model.score(users)
+        self._progress(len(users))
+        return scores
+
+    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        with self._seal.adapter():
+            return self._model.score_pairs(users, items)
+
+
+def measure(
+    make: Callable[[], Recommender],
+    train: TrainSet,
+    run: FitContext,
+    protocol: EvaluationProtocol,
+    ask: Callable[[], tuple[Question, Arrays, sparse.csr_matrix]],
+    seal: Seal,
+    progress: Callable[[str, int, int], None] = lambda phase, step, total: None,
+    repeats: int = 1,
+) -> Measurement:
+    """Fit, ask, count: the one way in which anything is measured here, canaries included.
+
+    Args:
+        make: a fresh, unfitted model each call.
+        ask: called once, after the last fit returned; gives question, labels and the seen rows.
+        repeats: timed fits, a fresh model each; the last one answers.
+    """
+    with seal.adapter():
+        make().fit(tiny_train_set(train), FitContext(seed=run.seed, threads=run.threads, device=run.device))
+    clock = Clock()
+    for _ in range(repeats):
+        model = make()
+        clock.synchronize = model.synchronize
+        gc.collect()
+        reset_peak_rss()
+        with seal.adapter(), clock("fit"):
+            model.fit(train, run)
+    seal.check()
+    peak_fit = peak_rss_bytes()
+
+    question, labels, seen = ask()
+    ranked = 0
+
+    def count(users: int) -> None:
+        nonlocal ranked
+        ranked += users
+        progress("score", ranked, len(question.rank_users))
+
+    with np.errstate(all="ignore"):
+        outcomes = protocol.evaluate(SealedScorer(model, seal, count), question, labels, seen, clock)
+    seal.check()
+    timings = {
+        "fit_s": clock.blocks["fit"],
+        "search_s": 0.0,
+        "pairs_s": clock.total("pairs"),
+        "rank_s": clock.total("rank"),
+        "train_rows": len(train.interactions),
+        "pairs": len(question.pair_users),
+        "ranked_users": len(question.rank_users),
+    }
+    memory = {"peak_rss_fit_bytes": peak_fit, "peak_rss_score_bytes": peak_rss_bytes()}
+    return Measurement(outcomes, protocol.metrics(outcomes), timings, memory)
+
+
+def tiny_train_set(like: TrainSet) -> TrainSet:
+    """24 users × 40 items with the kinds of input that ``like`` has: enough to initialise a framework, too small to tell."""
+    n_users, n_items = 24, 40
+    users = np.repeat(np.arange(n_users, dtype=np.int32), 6)
+    items = ((users * 7 + np.tile(np.arange(6, dtype=np.int32), n_users) * 5) % n_items).astype(np.int32)
+    values = (1 + (users + items) % 5).astype(np.float32)
+    times = None if like.interactions.times is None else np.arange(len(users), dtype=np.int64)
+    rows = Interactions(users, items, values, times, n_users, n_items)
+
+    def features(of: Features | None, size: int) -> Features | None:
+        width = 3
+        dense = np.eye(width, dtype=np.float32)[np.arange(size) % width]
+        return None if of is None else Features(sparse.csr_matrix(dense), tuple(f"tiny={i}" for i in range(width)))
+
+    return TrainSet(
+        rows, like.task, features(like.item_features, n_items), features(like.user_features, n_users), like.rating_scale
+    )
+
+
+def main() -> None:
+    """Serve the requests of standard input until it ends."""
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def emit(event: str, **fields: Any) -> None:
+        events.write(json.dumps({"event": event, **fields}) + "\n")
+
+    requests = (json.loads(line) for line in sys.stdin)
+    for request in requests:
+        try:
+            _HANDLERS[request["kind"]](request, requests, emit)
+        except UserError as error:
+            emit("user_error", reason=str(error))
+        except MemoryError as error:
+            emit("ended", status="out_of_memory", reason=f"MemoryError: {error}", traceback=None)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            emit("ended", status="failed", reason=without_paths(reason), traceback=without_paths(traceback.format_exc()))
+
+
+def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """Step one: fit with the training files. Step two, after ``fitted``: the parent names question and labels."""
+    protocol = _protocol(request["protocol"])
+    task = Task(protocol.task)
+    fit_folder = Path(request["fit"])
+    seal = Seal(request["forbidden"], [fit_folder, sys.prefix, sys.base_prefix, *request["allowed"]])
+    seal.install()
+    progress = _throttled(emit)
+    with seal.adapter():
+        for plugin in request["plugins"]:
+            load_plugin(Path(plugin))
+        algorithm = _load(request["algorithm"])
+        config = algorithm.Config(**request["config"])
+    run = FitContext(
+        seed=request["seed"],
+        threads=request["threads"],
+        device=request["device"],
+        deadline=time.monotonic() + request["seconds"],
+        progress=lambda step, total: progress("fit", step, total),
+    )
+
+    def ask() -> tuple[Question, Arrays, sparse.csr_matrix]:
+        emit("fitted")
+        answer = next(requests)
+        folder = Path(answer["split"])
+        outputs.append(answer["side"])
+        return split_store.load_question(folder), split_store.load_labels(folder), split_store.load_seen(fit_folder)
+
+    outputs: list[str] = []
+    train = split_store.load_train_set(fit_folder, task)
+    measured = measure(lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"])
+    with open(outputs[0], "wb") as file:
+        save_side_file(file, measured.outcomes)
+    emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
+
+
+def _prepare(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """Load one data set and write one of its splits."""
+    for plugin in request["plugins"]:
+        load_plugin(Path(plugin))
+    loader = _load(request["dataset"])()
+    emit("progress", phase="load", step=0, total=2)
+    dataset = loader.load([Path(path) for path in request["sources"]])
+    emit("progress", phase="split", step=1, total=2)
+    meta = split_store.prepare(Path(request["target"]), dataset, _protocol(request["protocol"]), request["split_seed"])
+    emit("ended", status="ok", meta=meta)
+
+
+def _canaries(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """Measure scorers whose figures are known; names those that came out wrong."""
+    from benchmarks.canaries import wrong_figures
+
+    emit("ended", status="ok", wrong=wrong_figures())
+
+
+_HANDLERS: dict[str, Callable[..., None]] = {"cell": _cell, "prepare": _prepare, "canaries": _canaries}
+
+
+def save_side_file(file: IO[bytes], arrays: Arrays) -> None:
+    """Write an ``.npz`` whose bytes depend on the arrays only (``np.savez`` stores the time of writing)."""
+    import zipfile
+
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name in sorted(arrays):
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _protocol(request: dict[str, Any]) -> EvaluationProtocol:
+    protocol = _load(request["target"])
+    return protocol(protocol.Config(**request["config"]))
+
+
+def _throttled(emit: Callable[..., None]) -> Callable[[str, int, int], None]:
+    """Progress events, at most ten a second and the last of a phase always."""
+    last = 0.0
+
+    def progress(phase: str, step: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_EVERY_S or step >= total:
+            last = now
+            emit("progress", phase=phase, step=int(step), total=int(total))
+
+    return progress
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Algorithms that hang, eat memory, die or cheat. Registered by ``--plugin`` in the integration tests, never otherwise."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from algorithms.base import Recommender
+from algorithms.registry import RANKER, AlgorithmSpec
+from algorithms.types import FitContext, TrainSet
+from datasets.types import FloatArray, IntArray
+
+_TINY_USERS = 24  # the warm-up fit's size; misbehaviour waits for the real one
+
+
+class Constant(Recommender):
+    """Scores everything 0; what the others build on."""
+
+    def _fit(self, train: TrainSet, run: FitContext) -> None:
+        if train.interactions.n_users != _TINY_USERS:
+            self._misbehave(train, run)
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        """What this one does wrong."""
+
+    def _score(self, users: IntArray) -> FloatArray:
+        return np.zeros((len(users), self.n_items), dtype=np.float32)
+
+
+class Hangs(Constant):
+    """Never returns, and ignores what can be ignored."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        while True:
+            time.sleep(1)
+
+
+class EatsMemory(Constant):
+    """Takes 20 MiB every few milliseconds."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        self.eaten = []
+        while True:
+            self.eaten.append(np.ones(20 * 2**20, dtype=np.uint8))
+            time.sleep(0.005)
+
+
+class EatsMemoryInChild(Constant):
+    """The same in a process of its own."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        code = "import time\neaten = []\nwhile True:\n    eaten.append(b'x' * (20 << 20)); time.sleep(0.005)"
+        subprocess.run([sys.executable, "-c", code], check=False)
+
+
+class DiesBySignal(Constant):
+    """As if the kernel or somebody killed it."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Sleeps(Constant):
+    """Takes a while, so that a test can do something meanwhile."""
+
+    @dataclass(frozen=True)
+    class Config:
+        seconds: Annotated[float, "how long a fit takes"] = 2.0
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        print("sleeping", flush=True)  # libraries print; it must not reach the harness's protocol
+        for step in range(20):
+            time.sleep(self.config.seconds / 20)
+            run.progress(step + 1, 20)
+
+
+class Raises(Constant):
+    """A bug in an adapter."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        raise ZeroDivisionError("a bug in an adapter")
+
+
+class NotFinite(Constant):
+    """Scores that are no numbers."""
+
+    def _score(self, users: IntArray) -> FloatArray:
+        return np.full((len(users), self.n_items), np.nan, dtype=np.float32)
+
+
+class ReadsData(Constant):
+    """Goes up from its training files to everything that lies beside them."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        split = Path(train.interactions.users.filename).parent.parent
+        for path in (split / "labels").glob("*.npy"):
+            setattr(self, path.stem, np.load(path))
+
+
+class ReadsDataQuietly(Constant):
+    """Tries the file by name and hides the refusal."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        split = Path(train.interactions.users.filename).parent.parent
+        try:
+            (split / "meta.json").read_text()
+        except OSError:
+            pass
+
+
+class ReadsDataByProcess(Constant):
+    """Has another program read what it may not."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        split = Path(train.interactions.users.filename).parent.parent
+        subprocess.run(["cat", str(split / "meta.json")], capture_output=True, check=True)
+
+
+class PrefersFirst(Constant):
+    """Bets that the held-out item is asked first."""
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        return -np.arange(len(items), dtype=np.float32)
+
+
+class PrefersLast(Constant):
+    """Bets that the held-out item is asked last."""
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        return np.arange(len(items), dtype=np.float32)
+
+
+class PrefersEarlyRows(Constant):
+    """Bets that a user's first asked candidate is the held-out one, wherever the tile begins."""
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]])
+        scores = np.zeros(len(items), dtype=np.float32)
+        scores[starts] = 1
+        return scores
+
+
+class SearchesInputs(Constant):
+    """Looks through every array alive in its process for one that could be labels: as many entries as users."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        self.rows = train.interactions
+        self.bonus = np.zeros((self.rows.n_users, self.rows.n_items), dtype=np.float32)
+        for thing in gc.get_objects():
+            if isinstance(thing, np.ndarray) and thing.shape == (self.rows.n_users,) and thing.dtype.kind == "i":
+                for user, item in enumerate(thing):
+                    if 0 <= item < self.rows.n_items:
+                        self.bonus[user, item] += 1
+
+    def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        return self.bonus[users, items]
+
+
+def _spec(name: str, adapter: type[Recommender]) -> AlgorithmSpec:
+    summary = (adapter.__doc__ or "").splitlines()[0]
+    return AlgorithmSpec(name, f"misbehaving:{adapter.__name__}", summary, ("numpy",), RANKER)
+
+
+ALGORITHMS = (
+    _spec("constant", Constant),
+    _spec("hangs", Hangs),
+    _spec("eats-memory", EatsMemory),
+    _spec("eats-memory-in-child", EatsMemoryInChild),
+    _spec("dies", DiesBySignal),
+    _spec("sleeps", Sleeps),
+    _spec("raises", Raises),
+    _spec("not-finite", NotFinite),
+    _spec("reads-data", ReadsData),
+    _spec("reads-data-quietly", ReadsDataQuietly),
+    _spec("reads-data-by-process", ReadsDataByProcess),
+    _spec("prefers-first", PrefersFirst),
+    _spec("prefers-last", PrefersLast),
+    _spec("prefers-early-rows", PrefersEarlyRows),
+    _spec("searches-inputs", SearchesInputs),
+)

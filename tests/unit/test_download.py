@@ -1,0 +1,184 @@
+"""Finding, fetching, checking and unpacking, against a real server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from datasets import download
+from datasets.download import Archive
+from datasets.errors import DataError, MissingDataError
+
+FILES = ("ratings.csv", "movies.csv")
+CONTENT = {"toy/ratings.csv": b"userId,movieId\n", "toy/movies.csv": b"movieId,title\n" * 20_000}
+
+Serve = Callable[..., Archive]
+
+
+def packed(entries: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No data but what a test makes; returns the cache's data folder."""
+    monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RECGAUGE_DATA", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "cache" / "data"
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """``serve(body)`` answers every request with ``body`` and returns the archive that it claims to be."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(body: bytes, *, sent: int | None = None, status: int = 200, limit: int = 1 << 20) -> Archive:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body[:sent])
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/toy.zip"
+        return Archive("toy", url, len(body), f"sha256:{hashlib.sha256(body).hexdigest()}", limit)
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def only_error(archive: Archive, roots: Path) -> str:
+    """The message of a fetch that must fail and leave nothing behind."""
+    with pytest.raises(MissingDataError) as caught:
+        download.locate(archive, FILES)
+    assert not roots.exists() or list(roots.iterdir()) == []
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_good_archive_is_fetched_once(serve: Serve, roots: Path) -> None:
+    archive = serve(packed(CONTENT))
+    steps: list[tuple[int, int]] = []
+    paths = download.locate(archive, FILES, lambda done, total: steps.append((done, total)))
+    assert paths == [roots / "toy" / name for name in FILES]
+    assert paths[1].read_bytes() == CONTENT["toy/movies.csv"]
+    assert steps[-1] == (archive.size, archive.size)
+    assert list(roots.iterdir()) == [roots / "toy"]
+
+    steps.clear()
+    assert download.locate(archive, FILES, lambda done, total: steps.append((done, total))) == paths
+    assert steps == []
+
+
+def test_the_chosen_folder_comes_before_the_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, serve: Serve, roots: Path
+) -> None:
+    archive = serve(packed(CONTENT))
+    mine = tmp_path / "mine"
+    monkeypatch.setenv("RECGAUGE_DATA", str(mine))
+    assert download.locate(archive, FILES)[0].parent == roots / "toy"  # nothing in mine: fetched
+
+    (mine / "toy").mkdir(parents=True)
+    (mine / "toy" / "ratings.csv").touch()
+    assert download.locate(archive, FILES)[0].parent == roots / "toy"  # one file is not all
+    (mine / "toy" / "movies.csv").touch()
+    assert download.locate(archive, FILES)[0].parent == mine / "toy"
+
+
+def test_a_wrong_checksum_is_refused(serve: Serve, roots: Path) -> None:
+    archive = serve(packed(CONTENT))
+    wrong = Archive("toy", archive.url, archive.size, "sha256:" + "0" * 64, archive.unpacked_limit)
+    assert "sha256 is " in only_error(wrong, roots)
+
+
+def test_md5_is_understood_too(serve: Serve, roots: Path) -> None:
+    body = packed(CONTENT)
+    archive = serve(body)
+    by_md5 = Archive("toy", archive.url, archive.size, f"md5:{hashlib.md5(body).hexdigest()}", archive.unpacked_limit)
+    assert download.locate(by_md5, FILES)[0].is_file()
+
+
+def test_a_cut_download_is_refused(serve: Serve, roots: Path) -> None:
+    archive = serve(packed(CONTENT), sent=100)
+    assert f"100 of {archive.size:,} bytes came" in only_error(archive, roots)
+
+
+def test_more_bytes_than_published_are_refused(serve: Serve, roots: Path) -> None:
+    archive = serve(packed(CONTENT))
+    short = Archive("toy", archive.url, 100, archive.digest, archive.unpacked_limit)
+    assert "more than 100 bytes came" in only_error(short, roots)
+
+
+@pytest.mark.parametrize("name", ["../evil", "toy/../../evil", "/evil", "toy/../../unpacked-too/evil"])
+def test_a_path_outside_the_folder_is_refused(serve: Serve, roots: Path, name: str) -> None:
+    archive = serve(packed({**CONTENT, name: b"x"}))
+    assert "would be written outside its folder" in only_error(archive, roots)
+    assert not list(roots.parent.rglob("evil"))
+
+
+def test_a_zip_bomb_is_refused(serve: Serve, roots: Path) -> None:
+    archive = serve(packed({**CONTENT, "toy/zeros": bytes(2 << 20)}), limit=1 << 20)
+    assert "at most 1,048,576 are expected" in only_error(archive, roots)
+
+
+def test_a_damaged_zip_is_refused(serve: Serve, roots: Path) -> None:
+    assert "damaged zip" in only_error(serve(packed(CONTENT)[:-30]), roots)
+    body = bytearray(packed(CONTENT))
+    body[100:110] = bytes(10)  # inside the first compressed entries
+    assert "damaged zip" in only_error(serve(bytes(body)), roots)
+
+
+def test_an_archive_of_something_else_is_refused(serve: Serve, roots: Path) -> None:
+    assert "the archive holds no folder toy/" in only_error(serve(packed({"other/ratings.csv": b""})), roots)
+
+
+def test_no_such_page(serve: Serve, roots: Path) -> None:
+    assert "404" in only_error(serve(packed(CONTENT), status=404), roots)
+
+
+def test_without_a_network_the_error_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: Path
+) -> None:
+    monkeypatch.setenv("RECGAUGE_DATA", str(tmp_path / "my data"))
+    url = "http://127.0.0.1:9/toy.zip"  # the discard port: nobody listens
+    message = only_error(Archive("toy", url, 1, "sha256:0", 1), roots)
+    assert message.startswith(
+        f"toy: no ratings.csv, movies.csv in {tmp_path / 'my data' / 'toy'} and {roots / 'toy'}; "
+    )
+    assert f"curl -fL {url} -o {roots / 'toy.zip'} && unzip {roots / 'toy.zip'} -d {roots}" in message
+    assert "set RECGAUGE_DATA to the folder that holds toy/" in message
+
+
+def test_an_incomplete_folder_in_the_cache_is_named(serve: Serve, roots: Path) -> None:
+    (roots / "toy").mkdir(parents=True)
+    (roots / "toy" / "ratings.csv").touch()
+    with pytest.raises(MissingDataError, match=r"toy is incomplete: remove it"):
+        download.locate(serve(packed(CONTENT)), FILES)
+
+
+def test_unzip_reports_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "some.zip"
+    path.write_bytes(b"not a zip")
+    with pytest.raises(DataError, match=r"some\.zip: damaged zip"):
+        download.unzip(path, tmp_path / "out", 100)

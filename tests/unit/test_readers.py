@@ -1,0 +1,147 @@
+"""What is wrong in a file is named by line; what is right is read exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import DataError
+from datasets.readers import Field, read_table
+
+FIELDS = [Field("user", "id"), Field("item", "id"), Field("rating", "number", 0.5, 5.0), Field("time", "seconds")]
+HEADER = "user,item,rating,time\n"
+GOOD = "1,10,4.0,964982703\n2,20,0.5,964982704\n"
+
+
+def write(folder: Path, content: str | bytes) -> Path:
+    path = folder / "ratings.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_columns_come_with_their_types(tmp_path: Path) -> None:
+    path = write(tmp_path, 'time,rating,other,item,user\n964982703,4.5,x,a,007\n-5,1e0,y,"b,c",8\n')
+    columns = read_table(path, FIELDS)
+    assert columns["user"].to_pylist() == ["007", "8"]  # the text of an id is kept
+    assert columns["item"].to_pylist() == ["a", "b,c"]
+    assert columns["rating"].tolist() == [4.5, 1.0] and columns["rating"].dtype == np.float32
+    assert columns["time"].tolist() == [964982703, -5] and columns["time"].dtype == np.int64
+
+
+def test_times_keep_every_second(tmp_path: Path) -> None:
+    """float32 holds 24 bits: these two would be one."""
+    path = write(tmp_path, HEADER + "1,10,4.0,1537109082\n1,20,4.0,1537109083\n")
+    assert read_table(path, FIELDS)["time"].tolist() == [1537109082, 1537109083]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_line_endings_blank_lines_and_byte_order_marks_do_not_matter(tmp_path: Path, ending: str, bom: str) -> None:
+    newline = ending or "\n"
+    path = write(tmp_path, (bom + HEADER + "1,10,4.0,5\n\n2,20,3.0,6").replace("\n", newline) + ending)
+    assert read_table(path, FIELDS)["rating"].tolist() == [4.0, 3.0]
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ";", "|"])
+def test_other_delimiters(tmp_path: Path, delimiter: str) -> None:
+    path = write(tmp_path, (HEADER + GOOD).replace(",", delimiter))
+    assert read_table(path, FIELDS, delimiter)["item"].to_pylist() == ["10", "20"]
+
+
+def test_texts_may_be_empty_and_na_is_a_text(tmp_path: Path) -> None:
+    path = write(tmp_path, 'movie,title\n1,\n2,NA\n3,"Misérables, Les"\n')
+    columns = read_table(path, [Field("movie", "id"), Field("title", "text")])
+    assert columns["title"].tolist() == ["", "NA", "Misérables, Les"]
+
+
+BAD = {
+    "empty file": ("", 1, "the file is empty"),
+    "header only": (HEADER, 2, "no row below the header"),
+    "header without line end": (HEADER.strip(), 2, "no row below the header"),
+    "missing column": ("user,item,time\n1,2,3\n", 1, "column 'rating' is missing; the header is 'user,item,time'"),
+    "wrong delimiter": (HEADER.replace(",", "\t") + GOOD.replace(",", "\t"), 1, "column 'user' is missing"),
+    "column named twice": ("user,item,rating,rating,time\n1,2,3,4,5\n", 1, "column 'rating' is there more than once"),
+    "rating not a number": (HEADER + GOOD + "3,30,good,5\n", 4, "column 'rating' is 'good'; a finite number"),
+    "rating with a comma": (HEADER + GOOD + '3,30,"4,5",5\n', 4, "column 'rating' is '4,5'; a finite number"),
+    "rating missing": (HEADER + GOOD + "3,30,,5\n", 4, "column 'rating' is ''; a finite number"),
+    "rating NA": (HEADER + GOOD + "3,30,NA,5\n", 4, "column 'rating' is 'NA'; a finite number"),
+    "rating NaN": (HEADER + "3,30,NaN,5\n" + GOOD, 2, "column 'rating' is 'NaN'; a finite number"),
+    "rating infinite": (HEADER + GOOD + "3,30,-inf,5\n", 4, "column 'rating' is '-inf'; a finite number"),
+    "rating beyond float32": (HEADER + GOOD + "3,30,1e39,5\n", 4, "column 'rating' is '1e39'; a finite number"),
+    "rating too high": (HEADER + GOOD + "3,30,5.5,5\n", 4, "'5.5'; a number from 0.5 to 5.0 is required"),
+    "rating too low": (HEADER + GOOD + "3,30,0,5\n", 4, "'0'; a number from 0.5 to 5.0 is required"),
+    "time with a fraction": (HEADER + GOOD + "3,30,4,5.5\n", 4, "column 'time' is '5.5'; a whole number of seconds"),
+    "time over 64 bits": (HEADER + GOOD + f"3,30,4,{2**63}\n", 4, "a whole number of seconds"),
+    "last line cut": (HEADER + GOOD + "3,30", 4, "2 fields came; the header has 4"),
+    "one field too many": (HEADER + "3,30,4,5,6\n" + GOOD, 2, "5 fields came; the header has 4"),
+    "empty id": (HEADER + GOOD + ",30,4,5\n", 4, "column 'user' is ''; an id is required"),
+    "NUL in an id": (HEADER + GOOD + "3,3\0,4,5\n", 4, "NUL"),
+    "open quote": (HEADER + GOOD + '3,"30,4,5\n4,40,4,5\n', 4, "fields came"),
+    "line break in an id": (HEADER + GOOD + '3,4,4,5\n"x\ny",30,4,5\n', 5, "fields came"),
+    "not UTF-8": (HEADER.encode() + GOOD.encode() + "é,30,4,5\n".encode("latin-1"), 4, "not UTF-8"),
+    "not UTF-8 in the header": ("usér\n1\n".encode("latin-1"), 1, "not UTF-8"),
+    "first of two": (HEADER + "3,30,x,5\n3,30\n", 2, "column 'rating' is 'x'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_file_line_and_reason(tmp_path: Path, case: str) -> None:
+    content, line, reason = BAD[case]
+    path = write(tmp_path, content)
+    with pytest.raises(DataError) as caught:
+        read_table(path, FIELDS)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: ")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_an_id_that_must_be_unique_is(tmp_path: Path) -> None:
+    path = write(tmp_path, "movie\n1\n2\n1\n")
+    with pytest.raises(DataError, match=r":4: column 'movie' is '1'; it was there before"):
+        read_table(path, [Field("movie", "id", unique=True)])
+    assert len(read_table(path, [Field("movie", "id")])["movie"]) == 3
+
+
+def test_a_folder_or_nothing_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="directory"):
+        read_table(tmp_path, FIELDS)
+    with pytest.raises(DataError, match="No such file"):
+        read_table(tmp_path / "none.csv", FIELDS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("readers")
+
+
+@given(n_rows=st.integers(1, 40), data=st.data())
+def test_the_one_wrong_line_is_the_one_named(folder: Path, n_rows: int, data: st.DataObject) -> None:
+    wrong = data.draw(st.integers(0, n_rows - 1))
+    bad = data.draw(st.sampled_from(["1,2,nan,4", "1,2,3", "1,2,3,4,5", "1,,3,4", "1,2,3,4.0", "1,2,6,4", "1,2,3_0,4"]))
+    lines = [bad if row == wrong else f"{row},{row},3.5,{row}" for row in range(n_rows)]
+    path = write(folder, HEADER + "\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        read_table(path, FIELDS)
+    assert str(caught.value).startswith(f"{path}:{wrong + 2}: ")
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from([b"1", b"2.5", b",", b"\n", b"\r", b'"', b"x", b"\xff", b"\0", b"-", b" "]), max_size=30)
+)
+def test_whatever_comes_is_read_or_refused_in_one_line(folder: Path, pieces: list[bytes]) -> None:
+    path = write(folder, b"user,rating\n" + b"".join(pieces))
+    try:
+        columns = read_table(path, [Field("user", "id"), Field("rating", "number")])
+    except DataError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith(f"{path}:"), "a file name first"
+    else:
+        assert len(columns["user"]) == len(columns["rating"]) > 0
+        assert np.isfinite(columns["rating"]).all()
+        assert all(columns["user"].to_pylist())
