@@ -25,6 +25,9 @@ PADDING = -1
 TILE_ELEMENTS = 4_000_000
 """Scores held at once while tiling over users: 16 MB of float32."""
 
+TILE_PAIRS = 4_096
+"""Pairs whose factors are gathered at once."""
+
 
 class NonFiniteScores(ValueError):
     """A model answered NaN or infinity: a defect of the model, never a rank."""
@@ -268,7 +271,10 @@ class FactorRecommender(Recommender):
         return scores
 
     def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
-        scores: FloatArray = np.einsum("pd,pd->p", self.user_factors[users], self.item_factors[items])
+        scores = np.empty(len(users), dtype=np.result_type(self.user_factors, self.item_factors))
+        for start in range(0, len(users), TILE_PAIRS):  # gathered factors that stay in the cache
+            tile = slice(start, start + TILE_PAIRS)
+            np.einsum("pd,pd->p", self.user_factors[users[tile]], self.item_factors[items[tile]], out=scores[tile])
         if self.user_bias is not None:
             scores += self.user_bias[users]
         if self.item_bias is not None:

@@ -53,9 +53,8 @@ class LightFM(FactorRecommender):
             max_sampled=config.max_sampled,
             random_state=run.seed,
         )
-        rows = train.interactions
-        ones = np.ones(len(rows), dtype=np.float32)
-        positives = sparse.coo_matrix((ones, (rows.users, rows.items)), shape=(rows.n_users, rows.n_items))
+        positives = train.interactions.matrix().tocoo()
+        positives.data = np.ones_like(positives.data)
         features = self._item_features(train)
         for epoch in range(epochs):
             model.fit_partial(positives, item_features=features, num_threads=run.threads)

@@ -39,8 +39,8 @@ class AlgorithmSpec:
         extra: the optional dependency group that it needs, or None.
         devices: where it can run.
         siblings: names of private modules beside the adapter's that decide its result too.
-        presets: preset -> options that differ from the ``Config`` defaults; ``report`` is what the report that named
-            the algorithm used.
+        presets: preset -> options that differ from the ``Config`` defaults. ``default`` is good on ml-latest-small;
+            ``report``, where there is one, is what the report that named the algorithm used.
         control: a baseline that cannot learn which user likes what; the contract suite then expects no such thing.
     """
 
@@ -52,7 +52,7 @@ class AlgorithmSpec:
     extra: str | None = None
     devices: tuple[str, ...] = ("cpu",)
     siblings: tuple[str, ...] = ()
-    presets: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"default": {}, "report": {}})
+    presets: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"default": {}})
     control: bool = False
 
 
@@ -92,6 +92,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support=RANKER,
             extra="lightfm",
             siblings=("_metadata",),
+            presets={"default": {}, "report": {"factors": 30, "epochs": 30}},
         ),
         AlgorithmSpec(
             name="lightfm-hybrid",
@@ -101,7 +102,10 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support=RANKER,
             extra="lightfm",
             siblings=("_metadata",),
-            presets={"default": {"item_features": True}, "report": {"item_features": True}},
+            presets={
+                "default": {"item_features": True},
+                "report": {"item_features": True, "factors": 30, "epochs": 30},
+            },
         ),
         AlgorithmSpec(
             name="ease",
@@ -117,6 +121,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             packages=("numpy", "scipy"),
             support=RANKER,
             siblings=("_metadata",),
+            presets={"default": {}, "report": {"numbers": True}},
         ),
         AlgorithmSpec(
             name="bias",

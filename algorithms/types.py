@@ -24,8 +24,8 @@ class TrainSet:
     Attributes:
         interactions: the training rows (train ∪ valid for test figures).
         task: what the fitted model will be asked for.
-        item_features, user_features: encoders fitted on items and users that have a training row; None without metadata.
-        rating_scale: (lowest, highest) or None.
+        item_features, user_features: encoders fitted on items and users that have a training row; None without
+        metadata. rating_scale: (lowest, highest) or None.
     """
 
     interactions: Interactions

@@ -1,6 +1,7 @@
 """The command line. Standard library only at the top: ``--help`` and ``list`` load nothing else.
 
-Exit codes: 0 ok (also with skipped rows), 1 user error (one line), 2 some cells failed (results are written), 4 nothing measured.
+Exit codes: 0 ok (also with skipped rows), 1 user error (one line), 2 some cells failed (results are written), 4
+nothing measured.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         epilog="example: python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3",
         allow_abbrev=False,
     )
-    run.add_argument("--suite", default="quick", help="what to run: a name in benchmarks/suites or a TOML file (default: quick)")
+    run.add_argument(
+        "--suite", default="quick", help="what to run: a name in benchmarks/suites or a TOML file (default: quick)"
+    )
     run.add_argument("--algorithm", action="append", metavar="NAME[:PRESET],…", help="these instead of the suite's")
     run.add_argument("--dataset", action="append", metavar="NAME,…", help="these instead of the suite's")
     run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
@@ -91,11 +94,19 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
     run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
-    run.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)")
+    run.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
+    )
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)")
-    run.add_argument("--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's")
-    run.add_argument("--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's")
-    run.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms")
+    run.add_argument(
+        "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
+    )
+    run.add_argument(
+        "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
+    )
+    run.add_argument(
+        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
+    )
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)
     run.set_defaults(command=_run)
@@ -110,7 +121,9 @@ def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     board.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
-    board.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols")
+    board.add_argument(
+        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
+    )
     _add_output(board)
     board.set_defaults(command=_leaderboard)
 
@@ -130,9 +143,14 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     default = Path("results/runs")
-    parser.add_argument("--results", type=Path, default=default, metavar="FOLDER", help=f"of records (default: {default})")
     parser.add_argument(
-        "--format", choices=("terminal", "markdown", "json"), default="terminal", help="of the tables (default: terminal)"
+        "--results", type=Path, default=default, metavar="FOLDER", help=f"of records (default: {default})"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("terminal", "markdown", "json"),
+        default="terminal",
+        help="of the tables (default: terminal)",
     )
 
 

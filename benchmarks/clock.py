@@ -1,7 +1,7 @@
 """The clock of the worker: wall seconds of blocks, and the memory that they took.
 
-Only the call under test is inside a block: warm-up, loading and counting stay outside. The device is synchronised on both
-sides and Python's garbage collector is off inside.
+Only the call under test is inside a block: warm-up, loading and counting stay outside. The device is synchronised on
+both sides and Python's garbage collector is off inside.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def require_our_datasets_package() -> None:
     found = Path(datasets.__file__ or ".").resolve().parent
     if found != ROOT / "datasets":
         raise UserError(
-            f"'import datasets' finds {found}, not this checkout's datasets/: run from the checkout, or uninstall the other one"
+            f"'import datasets' finds {found}, not this checkout's: run from the checkout, or uninstall the other one"
         )
 
 
@@ -97,7 +97,12 @@ def worker_variables(threads: int, of_adapter: dict[str, str]) -> dict[str, str]
 
 def without_paths(text: str) -> str:
     """``text`` with the paths of this machine shortened, fit for a record that others read."""
-    for path, name in ((str(ROOT), "."), (sys.prefix, "<python>"), (sys.base_prefix, "<python>"), (str(Path.home()), "~")):
+    for path, name in (
+        (str(ROOT), "."),
+        (sys.prefix, "<python>"),
+        (sys.base_prefix, "<python>"),
+        (str(Path.home()), "~"),
+    ):
         if len(path) > 1:
             text = text.replace(path, name)
     return text

@@ -1,7 +1,7 @@
 """Leaderboards: records become rows, rows become tables. Every format shows the same rows.
 
-Records with different split fingerprints never share a table, and records of different hardware neither, so that times are
-only ever ranked beside times of the same machine.
+Records with different split fingerprints never share a table, and records of different hardware neither, so that
+times are only ever ranked beside times of the same machine.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def build(records: Iterable[Record], results: Path) -> list[Table]:
 
 
 def rows_of(tables: Iterable[Table], missing: dict[str, str]) -> list[Row]:
-    """All rows in the stable form that ``leaderboard --format json`` prints, with one for each data set not measured."""
+    """All rows in the stable form of ``--format json``, with one for each data set that was not measured."""
     rows = [row for table in tables for row in table.rows]
     for dataset, reason in missing.items():
         rows.append({**dict.fromkeys(_ROW_FIELDS), "dataset": dataset, "status": "skipped", "reason": reason})
@@ -85,7 +85,19 @@ def render(tables: Sequence[Table], missing: dict[str, str], form: str) -> str:
 
 
 _ROW_FIELDS = (
-    *("dataset", "protocol", "algorithm", "label", "config", "device", "threads", "seeds", "split_seeds", "status", "reason"),
+    *(
+        "dataset",
+        "protocol",
+        "algorithm",
+        "label",
+        "config",
+        "device",
+        "threads",
+        "seeds",
+        "split_seeds",
+        "status",
+        "reason",
+    ),
     *("rank", "metrics", "cost", "not_measured", "support", "split_fingerprint", "hardware_fingerprint", "records"),
 )
 
@@ -253,10 +265,14 @@ def _notes(table: Table) -> list[str]:
 
 def _terminal(table: Table) -> str:
     headers, rows = _cells(table)
-    grid = RichTable(title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    grid = RichTable(
+        title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for header in headers:
         text = header == "algorithm"
-        grid.add_column(header, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text)
+        grid.add_column(
+            header, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text
+        )
     for row in rows:
         grid.add_row(*map(Text, row))
     console = Console(file=io.StringIO(), width=max(80, shutil.get_terminal_size().columns), highlight=False)
@@ -281,7 +297,7 @@ def _fraction(value: float) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def _count(value: float | None) -> str:

@@ -82,6 +82,9 @@ def _show_protocol(name: str) -> None:
 
     spec = protocols.spec(name)
     protocol = protocols.load_class(spec)
-    print(f"{name}: {spec.summary}\n\n  task     {spec.task}\n  primary  {spec.primary}\n\noptions (--set {name}.OPTION=VALUE):")
+    print(
+        f"{name}: {spec.summary}\n\n  task     {spec.task}\n  primary  {spec.primary}\n\n"
+        f"options (--set {name}.OPTION=VALUE):"
+    )
     for option in describe(protocol.Config):
         print(f"  {option.name} = {option.default} ({option.type}): {option.meaning}")

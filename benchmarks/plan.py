@@ -39,6 +39,8 @@ FIRST_SPLIT_SEED = 42
 Overrides = dict[str, dict[str, str]]
 """Name of an algorithm or protocol -> option -> value as typed."""
 
+_EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-select --install)"}
+
 _RESULT_SOURCES = (
     *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py"),
     *("benchmarks/worker.py", "benchmarks/clock.py", "benchmarks/split_store.py"),
@@ -152,8 +154,7 @@ class Cell:
         missing = [name for name in spec.packages if package_version(name) is None]
         if missing:
             install = f"pip install -c constraints.txt '.[{spec.extra}]'" if spec.extra else f"pip install {missing[0]}"
-            hint = f" ({spec.install_hint})" if spec.install_hint else ""
-            return f"{missing[0]} is not installed: {install}{hint}"
+            return f"{missing[0]} is not installed: {install}{_EXTRA_NEEDS.get(str(spec.extra), '')}"
         if self.preparation.protocol.task not in spec.support:
             return f"{spec.name} gives no answer to a {self.preparation.protocol.task} protocol"
         if self.device not in spec.devices:
@@ -182,7 +183,8 @@ def load_suite(name: str) -> Suite:
     missing = {each.name for each in dataclasses.fields(Suite) if each.default is dataclasses.MISSING} - fields.keys()
     if missing:
         raise UserError(f"{path}: a suite needs {', '.join(sorted(missing))}")
-    return Suite(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return Suite(**lists)
 
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
@@ -223,7 +225,9 @@ def require_all_used(overrides: Overrides, names: Iterable[str]) -> None:
         raise UserError(f"--set {name}.…: {name} is not part of this run: add {flag} {name}")
 
 
-def find_datasets(names: Sequence[str], named_by_user: bool) -> tuple[list[tuple[Any, tuple[Path, ...]]], dict[str, str]]:
+def find_datasets(
+    names: Sequence[str], named_by_user: bool
+) -> tuple[list[tuple[Any, tuple[Path, ...]]], dict[str, str]]:
     """Specs with their source files, and the reasons of those that a default run goes on without.
 
     Raises:

@@ -1,7 +1,7 @@
 """Third parties' algorithms, data sets and protocols: ``--plugin FILE.py`` adds what its file lists.
 
-A plug-in is one Python file with any of ``ALGORITHMS``, ``DATASETS``, ``PROTOCOLS``: sequences of specs whose targets are
-``"<file name without .py>:<Class>"``. Frameworks are imported inside ``_fit``, as in the adapters here.
+A plug-in is one Python file with any of ``ALGORITHMS``, ``DATASETS``, ``PROTOCOLS``: sequences of specs whose targets
+are ``"<file name without .py>:<Class>"``. Frameworks are imported inside ``_fit``, as in the adapters here.
 """
 
 from __future__ import annotations

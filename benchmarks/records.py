@@ -1,7 +1,8 @@
-"""Records: one JSON file a cell, with a side file of per-user outcomes. Every table is made of these and of nothing else.
+"""Records: one JSON file a cell, with a side file of per-user outcomes. Every table is made of these alone.
 
-``<results>/<dataset>/<protocol>/<algorithm>/<key>.json`` beside ``<key>.npz`` and, for a failure, ``<key>.log``. The side file is
-renamed into place first, then the JSON: a record that can be read is complete. ``results/README.md`` explains the fields.
+``<results>/<dataset>/<protocol>/<algorithm>/<key>.json`` beside ``<key>.npz`` and, for a failure, ``<key>.log``. The
+side file is renamed into place first, then the JSON: a record that can be read is complete. ``results/README.md``
+explains the fields.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``run``: prepare the splits, check the harness on canaries, measure the cells that are not known yet, record each at once."""
+"""``run``: prepare the splits, check the harness on canaries, measure what is not known yet, record each at once."""
 
 from __future__ import annotations
 
@@ -201,9 +201,10 @@ class _Runner:
 
         return respond
 
-    def _show_progress(self, event: Event) -> None:
+    def _show_progress(self, event: Event) -> Event | None:
         if event["event"] == "progress":
             self._display.step(event["phase"], event["step"], event["total"])
+        return None
 
     def _record(self, cell: Cell, ending: Ending, variables: dict[str, str]) -> dict[str, Any]:
         event = ending.event

@@ -1,7 +1,8 @@
 """The seal on a cell: while adapter code runs, data, cache and results that the cell was not given cannot be opened.
 
-An audit hook (PEP 578) sees every ``open``, folder listing and started process of Python code. It guards against mistakes,
-such as an adapter that reads the ratings file; it is no sandbox: native code that opens files by itself is not seen.
+An audit hook (PEP 578) sees every ``open``, folder listing and started process of Python code. It guards against
+mistakes, such as an adapter that reads the ratings file; it is no sandbox: native code that opens files by itself is
+not seen.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Prepared splits on disk: what the model may see, what it is asked, and what only harness code may know.
 
-``cache/splits/<request>/`` holds ``meta.json`` and the folders ``fit`` (train ∪ valid), ``question`` and ``labels``. Arrays are
-plain ``.npy`` files, so that a worker maps them into memory. The folder's name is the hash of the request (source files,
-options, split seed and the code that makes the split), so changed code or data never meets a stale folder.
+``cache/splits/<request>/`` holds ``meta.json`` and the folders ``fit`` (train ∪ valid), ``question`` and ``labels``.
+Arrays are plain ``.npy`` files, so that a worker maps them into memory. The folder's name is the hash of the request
+(source files, options, split seed and the code that makes the split), so changed code or data never meets a stale
+folder.
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def _save_train_set(folder: Path, rows: Interactions, dataset: Dataset) -> None:
 
 
 def _interactions(arrays: Arrays, meta: dict[str, Any]) -> Interactions:
-    columns: Any = [arrays["users"], arrays["items"], arrays["values"], arrays.get("times")]
-    return Interactions(*columns, meta["n_users"], meta["n_items"])
+    columns: dict[str, Any] = {name: arrays.get(name) for name in ("users", "items", "values", "times")}
+    return Interactions(**columns, n_users=meta["n_users"], n_items=meta["n_items"])
 
 
 def _features(arrays: Arrays, meta: dict[str, Any], name: str) -> Features | None:

@@ -1,8 +1,8 @@
 """The worker: one process that fits, answers and counts, and never hands a label to an adapter.
 
-It reads requests as JSON lines on standard input and writes events as JSON lines to its standard output; whatever libraries
-print goes to standard error, which the parent keeps as the cell's log. A cell takes two steps: with the first request the
-worker knows the training files only; the second, which names question and labels, comes after ``fit`` returned.
+It reads requests as JSON lines on standard input and writes events as JSON lines to its standard output; what libraries
+print goes to standard error, which the parent keeps as the cell's log. A cell takes two steps: with the first request
+the worker knows the training files only; the second, which names question and labels, comes after ``fit`` returned.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def measure(
 
 
 def tiny_train_set(like: TrainSet) -> TrainSet:
-    """24 users × 40 items with the kinds of input that ``like`` has: enough to initialise a framework, too small to tell."""
+    """24 users × 40 items with the kinds of input that ``like`` has: enough to initialise a framework."""
     n_users, n_items = 24, 40
     users = np.repeat(np.arange(n_users, dtype=np.int32), 6)
     items = ((users * 7 + np.tile(np.arange(6, dtype=np.int32), n_users) * 5) % n_items).astype(np.int32)
@@ -156,7 +156,9 @@ def main() -> None:
             emit("ended", status="out_of_memory", reason=f"MemoryError: {error}", traceback=None)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            emit("ended", status="failed", reason=without_paths(reason), traceback=without_paths(traceback.format_exc()))
+            emit(
+                "ended", status="failed", reason=without_paths(reason), traceback=without_paths(traceback.format_exc())
+            )
 
 
 def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:

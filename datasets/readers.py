@@ -64,8 +64,6 @@ def read_table(path: Path, fields: Sequence[Field], delimiter: str = ",") -> dic
         raise _first_problem(path, fields, header, delimiter, str(error)) from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    if table.num_rows == 0:
-        raise DataError.at(path, 2, "no row below the header; at least one is required")
     return columns
 
 
@@ -126,7 +124,9 @@ _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
 
 
 def _read_header(path: Path, fields: Sequence[Field], delimiter: str) -> list[str]:
-    line = next(_lines(path), "")
+    """The names in line 1, once it is sure that they are the right ones and that rows follow."""
+    lines = _lines(path)
+    line = next(lines, "")
     if not line:
         raise DataError.at(path, 1, "the file is empty; a header line is required")
     header = _split(line, delimiter)
@@ -136,6 +136,8 @@ def _read_header(path: Path, fields: Sequence[Field], delimiter: str) -> list[st
         if header.count(field.name) != 1:
             how = "missing" if field.name not in header else "there more than once"
             raise DataError.at(path, 1, f"column '{field.name}' is {how}; the header is {_shown(line.strip())}")
+    if all(line == "\n" for line in lines):
+        raise DataError.at(path, 2, "no row below the header; at least one is required")
     return header
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,11 @@ class Interactions:
     n_items: int
 
     def __post_init__(self) -> None:
-        columns = {"users": (self.users, np.int32), "items": (self.items, np.int32), "values": (self.values, np.float32)}
+        columns: dict[str, tuple[npt.NDArray[Any], Any]] = {
+            "users": (self.users, np.int32),
+            "items": (self.items, np.int32),
+            "values": (self.values, np.float32),
+        }
         if self.times is not None:
             columns["times"] = (self.times, np.int64)
         for name, (column, dtype) in columns.items():

@@ -39,7 +39,7 @@ class LeaveOneOut(EvaluationProtocol):
     task = "ranking"
     primary = f"hr@{K}"
     higher_is_better = True
-    columns = {"HR@10": "hr@10", "NDCG": "ndcg@10", "MRR": "mrr", "HR full": "hr@10/full"}
+    columns = {"HR@10": "hr@10", "NDCG": "ndcg@10", "HR full": "hr@10/full"}
 
     @dataclass(frozen=True)
     class Config:
@@ -57,8 +57,9 @@ class LeaveOneOut(EvaluationProtocol):
         which = "latest" if self.config.held_out == "latest" else "randomly chosen"
         rated = "" if self.config.positive_min is None else f" rated {self.config.positive_min:g} or more"
         return (
-            f"HR@{K}, NDCG@{K}, MRR: each user's {which} item{rated} ranked among {self.config.negatives} items that the user "
-            "never rated (ties: expected value over random orders). HR full: ranked among all items not seen in training."
+            f"HR@{K}, NDCG@{K}: each user's {which} item{rated} ranked among {self.config.negatives} items that "
+            "the user never rated (ties: expected value over random orders). HR full: ranked among all items not seen "
+            "in training."
         )
 
     def split(self, dataset: Dataset, split_seed: int) -> Split:

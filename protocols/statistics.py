@@ -1,6 +1,6 @@
 """How sure a figure is: intervals over users, paired tests, rank groups.
 
-Everything works on ``UserStatistic``: users are the independent units, and RMSE and R² treat a user's rows as a cluster.
+Everything works on ``UserStatistic``: users are the independent units, and for RMSE and R² a user's rows are a cluster.
 Paired tests and effect sizes look at column 0 of its sums, on the users that both rows have.
 """
 
@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from datasets.errors import UserError
 from protocols.types import UserStatistic
 
 Values = npt.NDArray[np.float64]
@@ -59,8 +60,12 @@ def pool(statistics: Sequence[UserStatistic]) -> UserStatistic:
 
 
 def on_common_users(statistics: Sequence[UserStatistic]) -> list[UserStatistic]:
-    """The same statistics on the users that all of them have."""
+    """The same statistics on the users that all of them have; a ``UserError`` where there is none."""
+    if all(np.array_equal(statistic.users, statistics[0].users) for statistic in statistics):
+        return list(statistics)
     users = reduce(np.intersect1d, [statistic.users for statistic in statistics]).astype(np.int32)
+    if not len(users):
+        raise UserError("these rows have no user in common: compare rows of one split")
     return [
         replace(statistic, users=users, sums=statistic.sums[np.searchsorted(statistic.users, users)])
         for statistic in statistics
@@ -94,7 +99,7 @@ def bootstrap_intervals(statistics: Sequence[UserStatistic], draws: int = DRAWS,
 
 
 def bootstrap_values(statistics: Sequence[UserStatistic], draws: int = DRAWS, seed: int = 0) -> Values:
-    """(draws, len(statistics)) resampled figures of statistics with the same users, each draw with one set of weights."""
+    """(draws, len(statistics)) resampled figures of statistics with the same users; a draw has one set of weights."""
     sums = np.hstack([statistic.sums for statistic in statistics])
     totals = np.concatenate([weights @ sums for weights in _user_weights(len(sums), draws, seed)])
     ends = np.cumsum([statistic.sums.shape[1] for statistic in statistics])
@@ -312,7 +317,7 @@ def minimum_detectable_difference(rows: Iterable[UserStatistic]) -> float:
 
 
 def kendall_tau_b(x: Values, y: Values) -> Values:
-    """Kendall's tau-b of (..., r) figures of r rows by two metrics (Kendall 1945); NaN where one of them ties all rows."""
+    """Kendall's tau-b of (..., r) figures of r rows by two metrics (Kendall 1945); NaN where one ties all rows."""
     i, j = np.triu_indices(np.shape(x)[-1], k=1)
     x_sign, y_sign = np.sign(x[..., i] - x[..., j]), np.sign(y[..., i] - y[..., j])
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -49,11 +49,15 @@ class Ending:
 
 
 class LocalExecutor:
-    """Runs one worker at a time. Use as a context: inside it, not even ``kill -9`` on this process leaves a worker alive."""
+    """Runs one worker at a time, as a context: not even ``kill -9`` on this process leaves a worker alive."""
 
     def __enter__(self) -> LocalExecutor:
         self._reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _REAPER], stdin=subprocess.PIPE, text=True, start_new_session=True, bufsize=1
+            [sys.executable, "-I", "-S", "-c", _REAPER],
+            stdin=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            bufsize=1,
         )
         return self
 
@@ -63,7 +67,12 @@ class LocalExecutor:
         self._reaper.wait()
 
     def run(
-        self, request: Event, limits: Limits, variables: dict[str, str], scratch: Path, respond: Respond = lambda event: None
+        self,
+        request: Event,
+        limits: Limits,
+        variables: dict[str, str],
+        scratch: Path,
+        respond: Respond = lambda event: None,
     ) -> Ending:
         """Send ``request`` to a fresh worker and follow it to its end.
 
@@ -110,7 +119,8 @@ class LocalExecutor:
         print(f"{sign}{group}", file=self._reaper.stdin)
 
 
-# Outlives the harness in its own session; when the harness is gone, its pipe ends and the groups still named are killed.
+# Outlives the harness in its own session; when the harness is gone, its pipe ends and the groups still named are
+# killed.
 _REAPER = """
 import os, signal, sys
 groups = set()

@@ -81,6 +81,12 @@ def test_row_order_makes_no_difference(table: list[Row], data: st.DataObject, wi
         assert (ours is None and theirs is None) or ours.tobytes() == theirs.tobytes()
 
 
+def test_both_zeros_are_one_value() -> None:
+    rows: list[Row] = [(1, 10, 0.0, 5), (1, 10, -0.0, 5)]
+    stored = {build(order).interactions.values.tobytes() for order in (rows, rows[::-1], rows[1:])}
+    assert stored == {np.float32(0.0).tobytes()}
+
+
 @given(tables)
 def test_the_storage_of_ids_makes_no_difference(table: list[Row]) -> None:
     integers = build(table)

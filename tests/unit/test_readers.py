@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.canonical import inner_ids
 from datasets.errors import DataError
 from datasets.readers import Field, read_table
 
@@ -105,6 +106,27 @@ def test_an_id_that_must_be_unique_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r":4: column 'movie' is '1'; it was there before"):
         read_table(path, [Field("movie", "id", unique=True)])
     assert len(read_table(path, [Field("movie", "id")])["movie"]) == 3
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e39", "1e400"])
+def test_a_number_without_bounds_is_still_finite(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path, f"rating\n1\n{value}\n")
+    with pytest.raises(DataError, match=r":3: column 'rating' is .*; a finite number is required"):
+        read_table(path, [Field("rating", "number")])
+
+
+def test_a_file_of_many_blocks(tmp_path: Path) -> None:
+    """Arrow reads in blocks of 1 MiB, each with a dictionary of its own."""
+    n_rows = 200_000
+    content = HEADER + "".join(f"user-{row},{row},4.0,{row}\n" for row in range(n_rows))
+    columns = read_table(write(tmp_path, content), FIELDS)
+    assert columns["user"].num_chunks > 1
+    codes, distinct = inner_ids(columns["user"])
+    assert distinct[codes].tolist() == [f"user-{row}" for row in range(n_rows)]
+
+    path = write(tmp_path, content + ",5,4.0,5\n")
+    with pytest.raises(DataError, match=rf":{n_rows + 2}: column 'user' is ''; an id is required"):
+        read_table(path, FIELDS)
 
 
 def test_a_folder_or_nothing_in_place_of_a_file(tmp_path: Path) -> None:

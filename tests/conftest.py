@@ -1,0 +1,102 @@
+"""Fixtures that every kind of test uses: real data where it is at hand, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MISBEHAVING = ROOT / "tests" / "plugins" / "misbehaving.py"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Tests never touch the user's cache, but share one among themselves."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("RECGAUGE_CACHE")
+    os.environ["RECGAUGE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["RECGAUGE_CACHE"]
+    else:
+        os.environ["RECGAUGE_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def movielens() -> Path:
+    """The folder of the real MovieLens small files."""
+    folder = Path(os.environ.get("RECGAUGE_DATA", "")) / "ml-latest-small"
+    if "RECGAUGE_DATA" not in os.environ or not (folder / "ratings.csv").is_file():
+        pytest.skip("MovieLens small is not here: set RECGAUGE_DATA to the folder that holds ml-latest-small/")
+    return folder
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command line that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """``python -m benchmarks`` as a user runs it, with its results in the test's own folder."""
+
+    results: Path
+    root: Path = ROOT
+
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start the command in a session of its own, so that signals to it reach nobody else."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks", *arguments],
+            cwd=self.root,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments: str, timeout: float = 120, **variables: str) -> Finished:
+        process = self.start(*arguments, **variables)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return Finished(process.returncode, out, err)
+
+    def run(self, *arguments: str, timeout: float = 120, **variables: str) -> Finished:
+        """``run`` on the synthetic data unless the arguments say otherwise."""
+        data = () if "--dataset" in arguments else ("--dataset", "synthetic-genres")
+        return self("run", "--results", str(self.results), *data, *arguments, timeout=timeout, **variables)
+
+
+@pytest.fixture
+def benchmarks(tmp_path: Path) -> CommandLine:
+    """The command line with results in this test's folder."""
+    return CommandLine(tmp_path / "results")
+
+
+@pytest.fixture
+def in_copy(tmp_path: Path) -> Callable[[], CommandLine]:
+    """The command line of a copy of the sources, which a test may edit."""
+    import shutil
+
+    def copy() -> CommandLine:
+        target = tmp_path / "checkout"
+        for folder in ("algorithms", "benchmarks", "datasets", "protocols"):
+            shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        return CommandLine(tmp_path / "results", target)
+
+    return copy

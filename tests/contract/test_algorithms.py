@@ -1,0 +1,91 @@
+"""Every registered algorithm through one suite: an entry in the registry is enough to be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import pytest
+
+from algorithms.base import Recommender
+from algorithms.registry import ALGORITHMS, AlgorithmSpec
+from benchmarks import contract
+
+
+def _installed(spec: AlgorithmSpec) -> bool:
+    try:
+        return all(version(package) for package in spec.packages)
+    except PackageNotFoundError:
+        return False
+
+
+PARAMETERS = [
+    pytest.param(
+        spec,
+        id=spec.name,
+        marks=pytest.mark.skipif(
+            not _installed(spec), reason=f"{spec.name} is not installed: pip install 'recgauge[{spec.extra}]'"
+        ),
+    )
+    for spec in ALGORITHMS.values()
+]
+
+
+@pytest.mark.parametrize("rule", contract.CHECKS, ids=lambda rule: rule.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("spec", PARAMETERS)
+def test_contract(spec: AlgorithmSpec, rule: Callable[[AlgorithmSpec], None]) -> None:
+    rule(spec)
+
+
+@pytest.fixture(scope="module")
+def digests_elsewhere() -> dict[str, str]:
+    """Scores of all installed algorithms from one other process."""
+    return contract.score_digests_of_new_process(name for name, spec in ALGORITHMS.items() if _installed(spec))
+
+
+@pytest.mark.parametrize("spec", PARAMETERS)
+def test_same_seed_same_scores_in_another_process(spec: AlgorithmSpec, digests_elsewhere: dict[str, str]) -> None:
+    assert contract.score_digests([spec.name])[spec.name] == digests_elsewhere[spec.name]
+
+
+def test_importing_adapters_loads_no_framework() -> None:
+    assert contract.frameworks_loaded_by_import(ALGORITHMS) == []
+
+
+def test_seeds_matter() -> None:
+    """Else "the same seed gives the same scores" would prove nothing."""
+    spec, toy = ALGORITHMS["als"], contract.toy_train_set(contract.Task.RANKING)
+    other = contract._fit(spec, toy, contract.FitContext(seed=contract.SEED + 1))
+    users = np.arange(contract.N_USERS)
+    assert not np.array_equal(other.score(users), contract.fitted("als").score(users))
+
+
+class _Constant(Recommender):
+    """Breaks three rules: learns nothing, changes its input, and draws without a seed."""
+
+    def _fit(self, train, run):
+        train.interactions.values[:] = 1
+        self.level = np.random.default_rng().random()
+
+    def _score(self, users):
+        return np.full((len(users), self.n_items), self.level)
+
+
+def test_the_suite_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = AlgorithmSpec("broken", f"{__name__}:_Constant", "", ("numpy",), {"ranking": "native"})
+    monkeypatch.setitem(ALGORITHMS, "broken", spec)
+    contract.toy_train_set.cache_clear()  # it will be written into
+    contract.fitted.cache_clear()
+    broken = {rule.__name__ for rule in contract.CHECKS if _violates(rule, spec)}
+    contract.toy_train_set.cache_clear()
+    contract.fitted.cache_clear()
+    assert broken >= {"check_learns", "check_same_seed_same_scores", "check_leaves_training_arrays_alone"}
+
+
+def _violates(rule: Callable[[AlgorithmSpec], None], spec: AlgorithmSpec) -> bool:
+    try:
+        rule(spec)
+    except (contract.ContractViolation, NotImplementedError):
+        return True
+    return False

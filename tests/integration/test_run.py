@@ -1,0 +1,283 @@
+"""The main job on real input: run, resume, keys, records, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from conftest import MISBEHAVING, ROOT, CommandLine
+
+HEAVY = ("torch", "tensorflow", "implicit", "lightfm", "keras", "pytorch_lightning")
+TIMES = ("created", "wall_s", "timings", "memory")
+
+
+def read_records(results: Path) -> dict[str, dict]:
+    return {str(path.relative_to(results)): json.loads(path.read_text()) for path in results.glob("*/*/*/*.json")}
+
+
+def loaded_by(code: str, modules: tuple[str, ...]) -> str:
+    """Which of ``modules`` a fresh process has loaded after ``code``."""
+    script = f"import sys\nsys.argv = ['benchmarks']\n{code}\nprint([m for m in {modules!r} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"]])
+def test_help_and_list_load_no_numpy(arguments: list[str]) -> None:
+    code = f"from benchmarks.cli import main\ntry:\n    main({arguments!r})\nexcept SystemExit:\n    pass"
+    assert loaded_by(code, ("numpy", "scipy", "rich", "pyarrow", *HEAVY)).splitlines()[-1] == "[]"
+
+
+def test_planning_everything_loads_no_framework(tmp_path: Path) -> None:
+    command = ["run", "--dry-run", "--results", str(tmp_path), "--dataset", "synthetic-genres"]
+    code = f"from benchmarks.cli import main\nmain({command!r})"
+    assert loaded_by(code, HEAVY).splitlines()[-1] == "[]"
+
+
+def test_a_second_run_knows_every_cell(benchmarks: CommandLine) -> None:
+    first = benchmarks.run("--algorithm", "popularity,ease")
+    assert first.code == 0 and "popularity" in first.out and "ease" in first.out
+    before = read_records(benchmarks.results)
+    start = time.monotonic()
+    second = benchmarks.run("--algorithm", "popularity,ease")
+    assert time.monotonic() - start < 3
+    assert "2 of 2 cells are known" in second.err
+    assert second.out == first.out
+    assert read_records(benchmarks.results) == before
+
+
+def test_records_follow_their_schema_and_name_nobody(benchmarks: CommandLine) -> None:
+    benchmarks.run("--plugin", str(MISBEHAVING), "--algorithm", "popularity,raises", "--seeds", "2")
+    schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
+    records = read_records(benchmarks.results)
+    assert len(records) == 4
+    for path, record in records.items():
+        jsonschema.validate(record, schema)
+        text = json.dumps(record)
+        assert str(Path.home()) not in text and str(ROOT) not in text
+        assert record["status"] == ("failed" if "raises" in path else "ok")
+
+
+def test_json_rows_carry_the_stable_fields(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--algorithm", "popularity,random", "--seeds", "2", "--format", "json")
+    rows = json.loads(ended.out)
+    assert len(rows) == 2
+    fields = "dataset protocol algorithm config device seeds status reason rank metrics cost support split_fingerprint"
+    for row in rows:
+        assert set(fields.split()) <= set(row)
+        assert row["seeds"] == [0, 1] and len(row["records"]) == 2
+        assert all((benchmarks.results / record).exists() for record in row["records"])
+        figure = row["metrics"]["hr@10"]
+        assert figure["low"] < figure["mean"] < figure["high"]
+        assert row["cost"]["p50_ms"] is None and row["not_measured"]["p50_ms"]
+    constants = {row["algorithm"]: row["rank"] for row in rows}
+    assert sorted(constants.values()) == [1, 2]
+
+
+def test_metrics_can_be_recomputed_from_the_side_file(benchmarks: CommandLine) -> None:
+    from protocols.leave_one_out import LeaveOneOut
+
+    benchmarks.run("--algorithm", "als")
+    ((path, record),) = read_records(benchmarks.results).items()
+    with np.load((benchmarks.results / path).with_suffix(".npz")) as side:
+        outcomes = dict(side)
+    again = LeaveOneOut().metrics(outcomes)
+    assert {name: pytest.approx(value) for name, value in record["metrics"].items()} == again
+
+
+def test_same_seed_gives_equal_records_in_another_process(benchmarks: CommandLine, tmp_path: Path) -> None:
+    other = CommandLine(tmp_path / "other")
+    for command in (benchmarks, other):
+        assert command.run("--algorithm", "all").code == 0
+    first, second = read_records(benchmarks.results), read_records(other.results)
+    assert first.keys() == second.keys() and len(first) >= 6
+    for path in first:
+        for field in TIMES:
+            first[path].pop(field), second[path].pop(field)
+        assert first[path] == second[path]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("algorithms/popularity.py", '"""', '"""Edited. '),
+        ("protocols/metrics.py", '"""', '"""Edited. '),
+        ("algorithms/base.py", '"""', '"""Edited. '),
+    ],
+)
+def test_editing_what_decides_the_result_runs_the_cell_again(
+    in_copy: Callable[[], CommandLine], file: str, old: str, new: str
+) -> None:
+    benchmarks = in_copy()
+    assert benchmarks.run("--algorithm", "popularity").code == 0
+    path = benchmarks.root / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    again = benchmarks.run("--algorithm", "popularity")
+    assert "known" not in again.err and len(read_records(benchmarks.results)) == 2
+
+
+def test_editing_a_private_sibling_runs_the_cell_again(in_copy: Callable[[], CommandLine]) -> None:
+    benchmarks = in_copy()
+    assert benchmarks.run("--algorithm", "lightfm").code == 0
+    sibling = benchmarks.root / "algorithms" / "_metadata.py"
+    sibling.write_text(sibling.read_text() + "\n# edited\n")
+    assert "known" not in benchmarks.run("--algorithm", "lightfm").err
+
+
+def test_what_does_not_decide_the_result_does_not(in_copy: Callable[[], CommandLine]) -> None:
+    benchmarks = in_copy()
+    assert benchmarks.run("--algorithm", "popularity").code == 0
+    leaderboard = benchmarks.root / "benchmarks" / "leaderboard.py"
+    leaderboard.write_text(leaderboard.read_text() + "\n# edited\n")
+    ease = benchmarks.root / "algorithms" / "ease.py"
+    ease.write_text(ease.read_text() + "\n# edited\n")
+    again = benchmarks.run("--algorithm", "popularity", "--time-limit", "77", "--memory-limit", "3")
+    assert "1 of 1 cells are known" in again.err
+
+
+def test_equal_configs_are_one_cell_however_they_are_written(benchmarks: CommandLine) -> None:
+    assert benchmarks.run("--algorithm", "ease", "--set", "ease.l2=250").code == 0
+    assert "1 of 1 cells are known" in benchmarks.run("--algorithm", "ease", "--set", "ease.l2=250.0").err
+
+
+def test_peak_memory_of_a_small_cell_is_not_its_parents(benchmarks: CommandLine) -> None:
+    command = [
+        "run",
+        "--results",
+        str(benchmarks.results),
+        "--dataset",
+        "synthetic-genres",
+        "--algorithm",
+        "popularity",
+    ]
+    script = f"ballast = bytearray(800 << 20)\nfrom benchmarks.cli import main\nmain({command!r})"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+    (record,) = read_records(benchmarks.results).values()
+    for phase in ("fit", "score"):
+        assert 20 * 2**20 < record["memory"][f"peak_rss_{phase}_bytes"] < 300 * 2**20
+
+
+def test_missing_framework_is_a_skipped_row_with_the_install_line(in_copy: Callable[[], CommandLine]) -> None:
+    benchmarks = in_copy()
+    registry = benchmarks.root / "algorithms" / "registry.py"
+    registry.write_text(registry.read_text().replace('"rectools-lightfm"', '"rectools-lightfm-missing"'))
+    ended = benchmarks.run("--algorithm", "lightfm,popularity")
+    assert ended.code == 0
+    assert "skipped" in ended.out and "pip install -c constraints.txt '.[lightfm]'" in ended.out
+
+
+def test_leaderboard_command_prints_what_run_printed(benchmarks: CommandLine) -> None:
+    ran = benchmarks.run("--algorithm", "popularity,random")
+    board = benchmarks("leaderboard", "--results", str(benchmarks.results))
+    assert board.code == 0 and board.out == ran.out
+
+
+def test_damaged_record_is_named_and_stops_nothing(benchmarks: CommandLine) -> None:
+    benchmarks.run("--algorithm", "popularity,random")
+    victim = next(benchmarks.results.glob("*/*/random/*.json"))
+    victim.write_text(victim.read_text()[:100])
+    board = benchmarks("leaderboard", "--results", str(benchmarks.results))
+    assert board.code == 0 and " popularity " in board.out and " random  " not in board.out
+    assert victim.name in board.err
+    assert "1 of 2 cells are known" in benchmarks.run("--algorithm", "popularity,random").err
+
+
+def test_dry_run_measures_and_writes_nothing(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--algorithm", "popularity,als", "--seeds", "2", "--dry-run")
+    assert ended.code == 0 and ended.out.count("synthetic-genres") >= 2
+    assert not benchmarks.results.exists()
+
+
+def test_table_fits_eighty_columns(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--algorithm", "popularity,als", COLUMNS="80")
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_default_run_without_movielens_succeeds_and_says_so(benchmarks: CommandLine, tmp_path: Path) -> None:
+    nowhere = {
+        "RECGAUGE_DATA": str(tmp_path),
+        "RECGAUGE_CACHE": str(tmp_path / "cache"),
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    ended = benchmarks("run", "--results", str(benchmarks.results), "--algorithm", "popularity", **nowhere)
+    assert ended.code == 0
+    assert "synthetic-genres" in ended.out and re.search(r"ml-latest-small: not measured: ", ended.out)
+
+    named = benchmarks("run", "--results", str(tmp_path / "other"), "--dataset", "ml-latest-small", **nowhere)
+    assert named.code == 1 and len(named.err.splitlines()) == 1
+    assert "ml-latest-small" in named.err and "RECGAUGE_DATA" in named.err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--algorithm", "popularty"], "did you mean 'popularity'"),
+        (["--dataset", "ml-latest-smal"], "did you mean 'ml-latest-small'"),
+        (["--protocol", "leave-one-in"], "did you mean 'leave-one-out'"),
+        (["--algorithm", "als", "--set", "als.factor=3"], "did you mean 'factors'"),
+        (["--algorithm", "als", "--set", "als.factors=many"], "als.factors"),
+        (["--algorithm", "ease", "--set", "als.factors=3"], "als is not part of this run"),
+        (["--algoritm", "als"], "did you mean '--algorithm'"),
+        (["--suite", "quik"], "did you mean 'quick'"),
+        (["--seeds", "none"], "whole number"),
+        (["--plugin", "no_such_file.py"], "no such plug-in"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(benchmarks: CommandLine, arguments: list[str], expected: str) -> None:
+    ended = benchmarks("run", "--results", str(benchmarks.results), *arguments)
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) == 1 and expected in ended.err
+    assert not benchmarks.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda text: text.replace("rating", "score", 1), "ratings.csv:1"),
+        (lambda text: text.replace("1,3,4.0,", "1,3,four,", 1), "ratings.csv:3"),
+        (lambda text: text.replace("1,3,4.0,", "1,3,nan,", 1), "ratings.csv:3"),
+        (lambda text: text.rstrip("\n").rsplit(",", 2)[0] + "\n", "ratings.csv:100837"),
+        (lambda text: "", "ratings.csv"),
+    ],
+    ids=["missing column", "not a number", "not finite", "last line cut", "empty"],
+)
+def test_bad_data_is_refused_with_file_line_and_reason(
+    benchmarks: CommandLine, movielens: Path, tmp_path: Path, damage: Callable[[str], str], expected: str
+) -> None:
+    data = tmp_path / "data" / "ml-latest-small"
+    shutil.copytree(movielens, data)
+    for file in data.iterdir():
+        file.chmod(0o644)
+    ratings = data / "ratings.csv"
+    ratings.write_text(damage(ratings.read_text()))
+    ended = benchmarks.run("--dataset", "ml-latest-small", "--algorithm", "popularity", RECGAUGE_DATA=str(data.parent))
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) <= 2 and expected in ended.err.splitlines()[-1]
+    assert not benchmarks.results.exists()
+
+
+def test_figures_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
+    ended = benchmarks.run("--dataset", "ml-latest-small", "--format", "json")
+    assert ended.code == 0
+    rates = {row["algorithm"]: row["metrics"]["hr@10"]["mean"] for row in json.loads(ended.out)}
+    assert 0.58 <= rates["popularity"] <= 0.65 and 0.07 <= rates["random"] <= 0.13
+    assert rates["als"] >= 0.70 and rates["lightfm"] >= 0.71 and rates["ease"] >= 0.73
+
+
+def test_nothing_can_be_learned_from_noise(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--splits", "3", "--format", "json")
+    assert ended.code == 0
+    for row in json.loads(ended.out):
+        assert row["split_seeds"] == [42, 43, 44]
+        figure = row["metrics"]["hr@10"]
+        standard_error = (figure["high"] - figure["low"]) / 2 / 1.96
+        assert abs(figure["mean"] - 0.10) <= 4 * standard_error, row["algorithm"]

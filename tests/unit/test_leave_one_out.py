@@ -1,0 +1,309 @@
+"""Leave-one-out from split to figures: by hand, on the canaries' toy, and on real MovieLens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from datasets.errors import DataError, UserError
+from datasets.movielens import MovieLensSmall
+from datasets.types import Dataset, Interactions
+from protocols import conformance, registry
+from protocols.conformance import CANARIES
+from protocols.leave_one_out import LeaveOneOut
+from protocols.splits import validation_split
+from protocols.types import PADDING, Arrays, EvaluationProtocol, Split
+
+
+class Matrix:
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = scores
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        return self.scores[users]
+
+    def score_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self.scores[users, items]
+
+
+def fitted_rows(split: Split) -> Interactions:
+    """Train ∪ valid."""
+    train, valid = split.train, split.valid
+    columns = (np.concatenate((getattr(train, name), getattr(valid, name))) for name in ("users", "items", "values"))
+    return Interactions(*columns, None, train.n_users, train.n_items)
+
+
+def evaluate(protocol: EvaluationProtocol, split: Split, scorer: object) -> Arrays:
+    question, labels = protocol.question(split), protocol.labels(split)
+    return protocol.evaluate(scorer, question, labels, fitted_rows(split).matrix())  # type: ignore[arg-type]
+
+
+def small() -> Dataset:
+    """Two users of 4 and 3 rows, one of 2; 12 items."""
+    users, items = [0, 0, 0, 0, 1, 1, 1, 2, 2], [3, 1, 7, 2, 5, 0, 9, 4, 6]
+    values, times = [5, 1, 4, 3, 2, 5, 4, 5, 5], [1, 2, 3, 4, 1, 2, 3, 1, 2]
+    rows = Interactions(
+        np.array(users, np.int32), np.array(items, np.int32), np.array(values, np.float32), np.array(times), 3, 12
+    )
+    return Dataset("small", rows, np.arange(3), np.arange(12), (1.0, 5.0), "", "", "")
+
+
+# --- split and question ----------------------------------------------------------------------------------------------
+
+
+def test_question_is_sorted_and_does_not_tell_the_positive() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    split = protocol.split(small(), 42)
+    question, labels = protocol.question(split), protocol.labels(split)
+    assert np.lexsort((question.pair_items, question.pair_users)).tolist() == list(range(10))
+    assert question.pair_items[labels["positive_index"]].tolist() == [2, 9]
+    assert question.rank_users.tolist() == labels["users"].tolist() == [0, 1]
+    assert question.pair_users.dtype == question.pair_items.dtype == question.rank_users.dtype == np.int32
+
+
+def test_positive_min_drops_low_rows_but_never_offers_them_as_test_negatives() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=20, positive_min=2))
+    split = protocol.split(small(), 42)  # user 0's row with item 1 is rated 1
+    assert (split.test.users.tolist(), split.test.items.tolist()) == ([0, 1], [2, 9])
+    assert len(split.train) + len(split.valid) + len(split.test) == 8
+    assert split.notes["rows_below_positive_min"] == 1
+    assert split.candidates is not None and 1 not in split.candidates[0]
+    assert split.notes["users_with_fewer_negatives"] == 2
+
+
+def test_a_data_set_without_long_users_is_refused() -> None:
+    dataset = small()
+    short = replace(dataset, interactions=dataset.interactions.select(np.array([0, 1, 4, 5])))
+    with pytest.raises(DataError, match="'small' has 3 positives"):
+        LeaveOneOut().split(short, 42)
+
+
+@pytest.mark.parametrize("options", [{"held_out": "last"}, {"negatives": 0}])
+def test_bad_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=next(iter(options))):
+        LeaveOneOut.Config(**options)  # type: ignore[arg-type]
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_by_hand() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=20))  # all free items: 8 and 9
+    split = protocol.split(small(), 42)
+    scores = np.tile(np.arange(12, dtype=np.float32), (3, 1))
+    scores[1, [10, 11]] = 9
+    outcomes = evaluate(protocol, split, Matrix(scores))
+    assert outcomes["n_candidates"].tolist() == [9, 10]
+    assert outcomes["n_better"].tolist() == [7, 0]  # user 0: positive 2; 4 5 6 8 9 10 11 are above, 0 below
+    assert outcomes["n_tied"].tolist() == [0, 2]
+    assert outcomes["positive_score"].tolist() == [2, 9]
+    assert outcomes["pair_scores"].dtype == np.float32
+    assert outcomes["n_better_full"].tolist() == [7, 0]  # only train ∪ valid is masked: 1 3 7, and 0 5
+    assert outcomes["n_tied_full"].tolist() == [0, 2]
+    assert outcomes["n_candidates_full"].tolist() == [9, 10]
+    assert outcomes["top_items"][0].tolist() == [11, 10, 9, 8, 6, 5, 4, 2, 0, PADDING]
+    assert outcomes["top_items"][1].tolist() == [9, 10, 11, 8, 7, 6, 4, 3, 2, 1]
+    figures = protocol.metrics(outcomes)
+    assert figures["mrr"] == pytest.approx((1 / 8 + (1 + 1 / 2 + 1 / 3) / 3) / 2)
+    assert figures["hr@10"] == 1.0
+    assert {name: s.combine(s.sums.sum(axis=0)) for name, s in protocol.per_user(outcomes).items()} == figures
+
+
+def test_a_sample_of_users_may_be_ranked_and_none() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    split = protocol.split(small(), 42)
+    scorer = Matrix(np.random.default_rng(0).random((3, 12)))
+    question, labels, seen = protocol.question(split), protocol.labels(split), fitted_rows(split).matrix()
+    every = protocol.evaluate(scorer, question, labels, seen)
+    some = protocol.evaluate(scorer, replace(question, rank_users=np.array([1], np.int32)), labels, seen)
+    assert some["users_full"].tolist() == [1] and some["n_better_full"][0] == every["n_better_full"][1]
+    none = protocol.evaluate(scorer, replace(question, rank_users=np.empty(0, np.int32)), labels, seen)
+    assert set(protocol.metrics(none)) == {"hr@10", "ndcg@10", "mrr"}
+    assert protocol.metrics(none)["mrr"] == protocol.metrics(every)["mrr"]
+
+
+def test_validation_rows_are_evaluated_the_same_way() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    view = validation_split(protocol.split(small(), 42))
+    outcomes = evaluate(protocol, view, Matrix(np.tile(np.arange(12.0), (3, 1))))
+    assert outcomes["positive_score"].tolist() == [7, 0]
+
+
+def test_the_stopwatch_runs_around_scoring_only() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    split = protocol.split(small(), 42)
+    names, running = [], []
+
+    @contextmanager
+    def stopwatch(name: str) -> Iterator[None]:
+        names.append(name)
+        running.append(name)
+        yield
+        running.pop()
+
+    class Watched(Matrix):
+        def score(self, users: np.ndarray) -> np.ndarray:
+            assert running == ["rank"]
+            return super().score(users)
+
+        def score_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+            assert running == ["pairs"]
+            return super().score_pairs(users, items)
+
+    seen = fitted_rows(split).matrix()
+    protocol.evaluate(
+        Watched(np.zeros((3, 12))), protocol.question(split), protocol.labels(split), seen, stopwatch=stopwatch
+    )
+    assert names == ["pairs", "rank", "rank"]  # scoring, then masking and top-k
+
+
+# --- canaries --------------------------------------------------------------------------------------------------------
+
+
+class Sung:
+    """A canary as a model that was fitted on ``train``."""
+
+    def __init__(self, name: str, train: Interactions) -> None:
+        self.canary, self.train = CANARIES[name], train
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        return self.canary.score(users, self.train)
+
+    def score_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return self.canary.score_pairs(users, items, self.train)
+
+
+def sing(name: str, split_seed: int = 42) -> dict[str, float]:
+    protocol = registry.load_class(registry.spec(CANARIES[name].protocol))()
+    split = protocol.split(conformance.toy(), split_seed)
+    return protocol.metrics(evaluate(protocol, split, Sung(name, fitted_rows(split))))
+
+
+@pytest.mark.parametrize("name", CANARIES)
+def test_canaries_sing_as_expected(name: str) -> None:
+    canary = CANARIES[name]
+    if canary.failure:
+        with pytest.raises(ValueError, match=canary.failure):
+            sing(name)
+        return
+    for split_seed in range(40, 45):
+        assert canary.mistakes(sing(name, split_seed)) == []
+
+
+def test_the_toy_is_as_described() -> None:
+    toy = conformance.toy()
+    split = LeaveOneOut().split(toy, 42)
+    assert split.notes["users_with_fewer_negatives"] == 0 and split.notes["users_without_test"] == 0
+    assert np.bincount(toy.interactions.items, minlength=150).min() >= 1
+    assert sorted(zip(conformance.training_rows().users, conformance.training_rows().items, strict=True)) == sorted(
+        zip(fitted_rows(split).users, fitted_rows(split).items, strict=True)
+    )
+    assert (toy.interactions.times[np.isin(toy.interactions.items, [75])].astype(np.float32) == np.float32(1.5e9)).all()
+
+
+def mistakes_with(name: str, split: Split, train: Interactions | None = None, seen: Interactions | None = None) -> str:
+    protocol = LeaveOneOut()
+    question, labels = protocol.question(split), protocol.labels(split)
+    train, seen = (fitted_rows(split) if rows is None else rows for rows in (train, seen))
+    outcomes = protocol.evaluate(Sung(name, train), question, labels, seen.matrix())
+    return " ".join(CANARIES[name].mistakes(protocol.metrics(outcomes)))
+
+
+def test_planted_defects_are_caught() -> None:
+    split = LeaveOneOut().split(conformance.toy(), 42)
+    assert split.candidates is not None
+    whole = conformance.toy().interactions
+    # The model was given test rows.
+    assert "hr@10 is 1" in mistakes_with("train-memoriser", split, train=whole)
+    assert "hr@10" in mistakes_with("popularity", split, train=whole)
+    # Seen items are not masked.
+    nothing = whole.select(np.empty(0, dtype=int))
+    assert "hr@10/full" in mistakes_with("train-memoriser", split, seen=nothing)
+    # Negatives from items that the user has seen.
+    seen_negatives = split.candidates.copy()
+    for row, user in enumerate(split.test.users):
+        own = fitted_rows(split).items[fitted_rows(split).users == user][:2]
+        seen_negatives[row, 1:3] = own
+    assert "hr@10" in mistakes_with("train-memoriser", replace(split, candidates=seen_negatives))
+    # Users whose item is cold are left out.
+    warm = np.isin(split.test.items, fitted_rows(split).items)
+    without_cold = replace(split, test=split.test.select(warm), candidates=split.candidates[warm])
+    assert "hr@10 is 1" in mistakes_with("popularity", without_cold)
+    # Times lost their precision: the larger of the last two item ids became the test item.
+    coarse = replace(whole, times=whole.times.astype(np.float32).astype(np.int64))
+    order = np.lexsort((coarse.items, coarse.times, coarse.users))
+    moved = LeaveOneOut().split(replace(conformance.toy(), interactions=coarse.select(order)), 42)
+    assert "hr@10" in mistakes_with("oracle", moved)
+
+
+def test_a_positive_in_a_fixed_place_is_caught() -> None:
+    """The request in the order of the candidates, positive in front, instead of sorted by item."""
+
+    class Unsorted(LeaveOneOut):
+        def question(self, split: Split):  # type: ignore[no-untyped-def]
+            assert split.candidates is not None
+            users = np.repeat(split.test.users, split.candidates.shape[1])
+            return replace(super().question(split), pair_users=users, pair_items=split.candidates.ravel())
+
+        def labels(self, split: Split) -> Arrays:
+            return {**super().labels(split), "positive_index": np.arange(len(split.test)) * 100}
+
+    split = LeaveOneOut().split(conformance.toy(), 42)
+    figures = Unsorted().metrics(evaluate(Unsorted(), split, Sung("first-position", fitted_rows(split))))
+    assert figures["hr@10"] == 1.0 and CANARIES["first-position"].mistakes(figures)
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def movielens_small(movielens: Path) -> Dataset:
+    return MovieLensSmall().load(MovieLensSmall().locate())
+
+
+def popularity_hit_rate(dataset: Dataset, held_out: str, split_seed: int = 42) -> tuple[float, Split]:
+    protocol = LeaveOneOut(LeaveOneOut.Config(held_out=held_out))  # type: ignore[arg-type]
+    split = protocol.split(dataset, split_seed)
+    counts = np.bincount(fitted_rows(split).items, minlength=split.train.n_items).astype(np.float32)
+
+    class Popularity:
+        def score(self, users: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(counts, (len(users), len(counts)))
+
+        def score_pairs(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+            return counts[items]
+
+    return protocol.metrics(evaluate(protocol, split, Popularity()))["hr@10"], split
+
+
+def test_latest_items_of_movielens(movielens_small: Dataset) -> None:
+    hit_rate, split = popularity_hit_rate(movielens_small, "latest")
+    assert len(split.test) == len(split.valid) == 610
+    assert split.notes["users_with_tied_latest"] == 94
+    assert split.notes["cold_test_items"] == 23
+    assert split.notes["users_with_fewer_negatives"] == 0
+    assert 0.58 <= hit_rate <= 0.65
+
+
+def test_random_items_of_movielens(movielens_small: Dataset) -> None:
+    hit_rate, _ = popularity_hit_rate(movielens_small, "random")
+    assert 0.69 <= hit_rate <= 0.75
+
+
+def test_a_constant_scorer_on_movielens(movielens_small: Dataset) -> None:
+    protocol = LeaveOneOut()
+    split = protocol.split(movielens_small, 42)
+    question = replace(protocol.question(split), rank_users=np.empty(0, np.int32))
+    outcomes = protocol.evaluate(
+        Matrix(np.zeros((610, split.train.n_items), np.float32)),
+        question,
+        protocol.labels(split),
+        sparse.csr_matrix((610, split.train.n_items)),
+    )
+    assert protocol.metrics(outcomes)["hr@10"] == pytest.approx(0.10, abs=1e-12)
