@@ -70,7 +70,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         limits=limits,
         budget=suite.budget,
         repeats=suite.repeats,
-        results=options.results,
+        results=options.results.resolve(),
         plugins=options.plugin,
         missing_datasets=missing,
     )

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_FILE_EVENTS = {"open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.symlink", "shutil.copyfile"}
+# Event -> how many of its first arguments are paths (https://docs.python.org/3/library/audit_events.html).
+_FILE_EVENTS = {"open": 1, "os.listdir": 1, "os.scandir": 1, "os.rename": 2, "os.link": 2, "os.symlink": 2}
 _PROCESS_EVENTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"}
 
 
@@ -56,7 +57,7 @@ class Seal:
         if not self._closed:
             return
         if event in _FILE_EVENTS:
-            for argument in arguments:
+            for argument in arguments[: _FILE_EVENTS[event]]:
                 if isinstance(argument, (str, bytes, os.PathLike)):
                     self._refuse_if_forbidden(os.path.realpath(os.fsdecode(argument)))
         elif event in _PROCESS_EVENTS:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from algorithms import registry
 from algorithms.base import Recommender
 from algorithms.registry import ALGORITHMS, AlgorithmSpec
 from benchmarks import contract
+from benchmarks.plugins import load_plugin
 
 
 def _installed(spec: AlgorithmSpec) -> bool:
@@ -81,6 +85,48 @@ def test_the_suite_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     contract.toy_train_set.cache_clear()
     contract.fitted.cache_clear()
     assert broken >= {"check_learns", "check_same_seed_same_scores", "check_leaves_training_arrays_alone"}
+
+
+PLUGIN = """
+import numpy as np
+from algorithms.base import Recommender
+from algorithms.registry import AlgorithmSpec
+
+class Sums(Recommender):
+    def _fit(self, train, run):
+        self.sums = np.bincount(train.interactions.items, train.interactions.values, self.n_items)
+    def _score(self, users):
+        return np.tile(self.sums, (len(users), 1)) {extra}
+
+ALGORITHMS = [AlgorithmSpec("sums", "sums_plugin:Sums", "", ("numpy",), {{"ranking": "native"}}, control=True)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "failures"),
+    [
+        ("", ["save and load: NotImplementedError: Sums cannot be saved: it has no _state"]),
+        (
+            "+ hash('text') % 100_003",
+            ["save and load", "another process: in another process the same seed"],
+        ),
+    ],
+)
+def test_check_runs_the_suite_on_a_plug_in(
+    extra: str, failures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "ALGORITHMS", dict(ALGORITHMS))
+    monkeypatch.setenv("PYTHONHASHSEED", "random")
+    path = tmp_path / "sums_plugin.py"
+    path.write_text(PLUGIN.format(extra=extra))
+    load_plugin(path)
+    try:
+        found = contract.check(registry.spec("sums"), [path])
+    finally:
+        del sys.modules["sums_plugin"]
+        contract.fitted.cache_clear()
+    assert len(found) == len(failures)
+    assert all(line.startswith(expected) for line, expected in zip(found, failures, strict=True))
 
 
 def _violates(rule: Callable[[AlgorithmSpec], None], spec: AlgorithmSpec) -> bool:

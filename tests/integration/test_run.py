@@ -66,6 +66,13 @@ def test_records_follow_their_schema_and_name_nobody(benchmarks: CommandLine) ->
         assert record["status"] == ("failed" if "raises" in path else "ok")
 
 
+def test_results_folder_may_be_relative(in_copy: Callable[[], CommandLine]) -> None:
+    benchmarks = in_copy()
+    ended = benchmarks("run", "--results", "results/runs", "--dataset", "synthetic-genres", "--algorithm", "als")
+    assert ended.code == 0, ended.out
+    assert len(read_records(benchmarks.root / "results" / "runs")) == 1
+
+
 def test_json_rows_carry_the_stable_fields(benchmarks: CommandLine) -> None:
     ended = benchmarks.run("--algorithm", "popularity,random", "--seeds", "2", "--format", "json")
     rows = json.loads(ended.out)
