@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from datasets.errors import DataError, UserError
+from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.types import Dataset, Interactions
 from protocols import metrics
 from protocols.splits import Division, fingerprint, random_holdout, time_holdout
@@ -68,6 +68,12 @@ class Holdout(EvaluationProtocol):
             f"RMSE, MAE, R²: errors of predicted ratings over {rows}, clipped to the rating scale. R² = 1 − SSE/SST "
             "against the mean of these rows; below 0 is worse than that mean."
         )
+
+    def parts(self) -> list[Holdout]:
+        """The k folds of k-fold, each a split of its own."""
+        if not self.config.folds:
+            return [self]
+        return [Holdout(replace(self.config, fold=fold)) for fold in range(self.config.folds)]
 
     def split(self, dataset: Dataset, split_seed: int) -> Split:
         """Divide ``dataset``.
@@ -162,7 +168,7 @@ class Holdout(EvaluationProtocol):
         if self.config.by == "random":
             return random_holdout(len(rated), split_seed, self.config.folds, self.config.fold)
         if rated.times is None:
-            raise DataError(f"holdout by time: '{dataset.name}' has no times: use --by random")
+            raise NotApplicableError(f"holdout by time: '{dataset.name}' has no times: use --by random")
         return time_holdout(rated.times)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
 from datasets.types import IntArray, Interactions
-from protocols.types import Split
 
 Mask = npt.NDArray[np.bool_]
 
@@ -93,12 +92,6 @@ def time_holdout(times: IntArray) -> Division:
     by_time = earlier[np.argsort(times[earlier], kind="stable")]
     n_valid = round(len(by_time) / 8)
     return Division(_mask(by_time[len(by_time) - n_valid :], len(times)), test)
-
-
-def validation_split(split: Split) -> Split:
-    """The same question about the validation rows: what early stopping and tuning are scored on."""
-    nothing = split.valid.select(np.empty(0, dtype=np.int64))
-    return replace(split, valid=nothing, test=split.valid, candidates=split.valid_candidates, valid_candidates=None)
 
 
 def fingerprint(

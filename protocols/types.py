@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from typing import Protocol as Interface
 
@@ -42,6 +42,11 @@ class Split:
     valid_candidates: npt.NDArray[np.int32] | None = None
     rating_scale: tuple[float, float] | None = None
     notes: dict[str, int] = field(default_factory=dict)
+
+    def for_validation(self) -> Split:
+        """Train and valid alone, with the validation rows in the place of the test rows."""
+        nothing = self.valid.select(np.zeros(len(self.valid), dtype=bool))
+        return replace(self, valid=nothing, test=self.valid, candidates=self.valid_candidates, valid_candidates=None)
 
 
 class Scorer(Interface):
@@ -105,6 +110,10 @@ class EvaluationProtocol(ABC):
     @abstractmethod
     def explain(self) -> str:
         """One or two sentences under every table: what the figures are."""
+
+    def parts(self) -> Sequence[EvaluationProtocol]:
+        """The splits that make one result together, such as the folds of k-fold; usually just this one."""
+        return [self]
 
     @abstractmethod
     def split(self, dataset: Dataset, split_seed: int) -> Split:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -19,9 +19,7 @@ few_scores = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 def expected_over_all_orders(scores: list[int], positive: int, k: int) -> tuple[float, float, float]:
     """Mean HR, NDCG and reciprocal rank of the positive over every order of the candidates that a sort could give."""
     orders = {
-        order
-        for order in permutations(range(len(scores)))
-        if all(scores[a] >= scores[b] for a, b in zip(order, order[1:], strict=False))
+        order for order in permutations(range(len(scores))) if all(scores[a] >= scores[b] for a, b in pairwise(order))
     }
     ranks = [order.index(positive) + 1 for order in orders]
     hits = [rank <= k for rank in ranks]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,6 @@ from datasets.types import Dataset, Interactions
 from protocols import conformance, registry
 from protocols.conformance import CANARIES
 from protocols.leave_one_out import LeaveOneOut
-from protocols.splits import validation_split
 from protocols.types import PADDING, Arrays, EvaluationProtocol, Split
 
 
@@ -52,6 +53,31 @@ def small() -> Dataset:
         np.array(users, np.int32), np.array(items, np.int32), np.array(values, np.float32), np.array(times), 3, 12
     )
     return Dataset("small", rows, np.arange(3), np.arange(12), (1.0, 5.0), "", "", "")
+
+
+# --- registry --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", registry.PROTOCOLS)
+def test_the_table_tells_what_the_class_does(name: str) -> None:
+    entry = registry.spec(name)
+    protocol = registry.load_class(entry)
+    assert (entry.name, entry.task, entry.primary) == (name, protocol.task, protocol.primary)
+    assert protocol.primary in protocol.columns.values()
+    for field in fields(protocol.Config):
+        assert "Annotated[" in str(field.type), "every option is declared with one line of meaning"
+
+
+def test_unknown_and_taken_names_are_refused() -> None:
+    with pytest.raises(UserError, match="did you mean 'leave-one-out'"):
+        registry.spec("leave-1-out")
+    with pytest.raises(UserError, match="'holdout' is registered already"):
+        registry.register(registry.spec("holdout"))
+
+
+def test_the_registry_loads_no_numpy() -> None:
+    code = "import sys, protocols.registry; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(registry.__file__).parents[1]).returncode == 0
 
 
 # --- split and question ----------------------------------------------------------------------------------------------
@@ -130,7 +156,7 @@ def test_a_sample_of_users_may_be_ranked_and_none() -> None:
 
 def test_validation_rows_are_evaluated_the_same_way() -> None:
     protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
-    view = validation_split(protocol.split(small(), 42))
+    view = protocol.split(small(), 42).for_validation()
     outcomes = evaluate(protocol, view, Matrix(np.tile(np.arange(12.0), (3, 1))))
     assert outcomes["positive_score"].tolist() == [7, 0]
 

@@ -66,7 +66,7 @@ def test_time_holdout_is_latest_and_never_divides_one_time() -> None:
 def test_validation_split_asks_about_the_validation_rows() -> None:
     train, valid, test = rows_of([0, 1]), rows_of([0, 0, 1]), rows_of([1])
     drawn, blind = np.ones((1, 2), np.int32), np.zeros((3, 2), np.int32)
-    view = splits.validation_split(Split(train, valid, test, drawn, "f", blind))
+    view = Split(train, valid, test, drawn, "f", blind).for_validation()
     assert view.train is train and view.test is valid and view.candidates is blind
     assert len(view.valid) == 0 and view.valid_candidates is None
 
