@@ -17,10 +17,8 @@ from algorithms import storage
 from algorithms.space import Space
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
+from datasets.top_k import top_k
 from datasets.types import FloatArray, IntArray, Interactions
-
-PADDING = -1
-"""Fills recommendation lists of users who have fewer free items than asked for."""
 
 TILE_ELEMENTS = 4_000_000
 """Scores held at once while tiling over users: 16 MB of float32."""
@@ -180,15 +178,13 @@ class Recommender(ABC):
             exclude: (n_users, n_items) CSR whose stored entries are never recommended, such as what the user has seen.
         """
         users = self._checked(users, self.n_users, "users")
-        lists = np.full((len(users), k), PADDING, dtype=np.int32)
+        lists = np.empty((len(users), k), dtype=np.int32)
         for tile in self._tiles(len(users)):
             scores = np.array(self.score(users[tile]))
             if exclude is not None:
                 seen = exclude[users[tile]]
                 scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
-            best = top_k(scores, k)
-            free = np.isfinite(np.take_along_axis(scores, best, axis=1))
-            lists[tile, : best.shape[1]] = np.where(free, best, PADDING)
+            lists[tile] = top_k(scores, k)
         return lists
 
     def save(self, folder: Path) -> None:
@@ -289,15 +285,14 @@ class FactorRecommender(Recommender):
         # Summed row by row, not by BLAS: equal rows must have equal cosines to the last bit, wherever they stand.
         cosine = (unit * unit[item]).sum(axis=1)
         cosine[item] = -np.inf
-        best = top_k(cosine[None, :], k)[0]
-        return _padded(best[best != item], k)
+        return top_k(cosine[None, :], k)[0]
 
     def audience(self, item: int, k: int) -> npt.NDArray[np.int32]:
         """(k,) int32 users with the highest scores for ``item``, best first, ties to the lower index."""
         self._checked(np.array([item]), self.n_items, "items")
         users = np.arange(self.n_users)
         scores = self.score_pairs(users, np.full(self.n_users, item))
-        return _padded(top_k(scores[None, :], k)[0], k)
+        return top_k(scores[None, :], k)[0]
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         parts = ("user_factors", "item_factors", "user_bias", "item_bias")
@@ -348,30 +343,11 @@ class DampedBias:
         return known
 
 
-def top_k(scores: FloatArray, k: int) -> npt.NDArray[np.int32]:
-    """(b, n) scores -> (b, min(k, n)) int32 columns, highest first, ties to the lower column."""
-    n = scores.shape[1]
-    k = min(k, n)
-    kth = np.partition(scores, n - k, axis=1)[:, n - k, None]
-    chosen = scores > kth
-    ties = scores == kth
-    wanted = k - chosen.sum(axis=1)
-    cut = np.flatnonzero(ties.sum(axis=1) > wanted)
-    ties[cut] &= np.cumsum(ties[cut], axis=1) <= wanted[cut, None]
-    columns = np.nonzero(chosen | ties)[1].reshape(len(scores), k)
-    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1).astype(np.int32)
-
-
 def _damped(sums: npt.NDArray[Any], counts: IntArray, damping: float) -> npt.NDArray[np.float64]:
     """sums / (counts + damping), 0 where both the count and the damping are 0."""
     weights = counts + damping
     means: npt.NDArray[np.float64] = np.divide(sums, weights, out=np.zeros(len(sums)), where=weights > 0)
     return means
-
-
-def _padded(indices: npt.NDArray[np.int32], k: int) -> npt.NDArray[np.int32]:
-    return np.pad(indices, (0, k - len(indices)), constant_values=PADDING)
 
 
 def _check_scores(scores: FloatArray, shape: tuple[int, ...], users: IntArray) -> None:

@@ -17,6 +17,9 @@ from datasets.errors import UserError
 
 OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
 
+PROTOCOL_FLAGS = {"held_out": "leave-one-out", "folds": "holdout", "by": "holdout"}
+"""Flags that are short for ``--set PROTOCOL.OPTION=VALUE``."""
+
 _EXAMPLES = """\
 examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about two minutes
@@ -72,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_leaderboard(commands)
     _add_list(commands)
+    _add_prepare(commands)
+    _add_check(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -92,6 +98,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
     )
+    run.add_argument("--held-out", choices=("latest", "random"), help="leave-one-out: a user's latest or a random item")
+    run.add_argument("--folds", type=_positive, metavar="K", help="holdout: k-fold instead of one 80/20 split")
+    run.add_argument("--by", choices=("random", "time"), help="holdout: random rows, or the latest fifth of all times")
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
     run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
     run.add_argument(
@@ -141,6 +150,48 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
     listing.set_defaults(command=_list)
 
 
+def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
+    prepare = commands.add_parser(
+        "prepare",
+        help="load and split the data without measuring anything",
+        description="Load data sets, split them, draw candidates, and print what came out; measures nothing.",
+        epilog="example: python -m benchmarks prepare --dataset ml-latest-small --splits 3",
+        allow_abbrev=False,
+    )
+    prepare.add_argument("--suite", default="quick", help="whose data sets, protocols and splits (default: quick)")
+    prepare.add_argument("--dataset", action="append", metavar="NAME,…", help="these instead of the suite's")
+    prepare.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
+    prepare.add_argument(
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="such as leave-one-out.negatives=999"
+    )
+    prepare.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
+    prepare.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    prepare.set_defaults(command=_prepare)
+
+
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
+    check = commands.add_parser(
+        "check",
+        help="test the harness itself, and whether algorithms keep the contract",
+        description="Run the harness's canaries, then the contract suite on the named algorithms (default: all).",
+        epilog="example: python -m benchmarks check my-algorithm --plugin my_algorithm.py",
+        allow_abbrev=False,
+    )
+    check.add_argument("name", nargs="*", help="an algorithm")
+    check.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    check.set_defaults(command=_check)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="what this machine has, what is missing and how to get it",
+        description="Say what this machine has, what is missing and how to get it, and test the harness.",
+        allow_abbrev=False,
+    )
+    doctor.set_defaults(command=_doctor)
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     default = Path("results/runs")
     parser.add_argument(
@@ -170,6 +221,24 @@ def _list(options: argparse.Namespace) -> int:
     from benchmarks.listing import show
 
     return show(options)
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from benchmarks.commands import prepare
+
+    return prepare(options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from benchmarks.check import check
+
+    return check(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from benchmarks.doctor import doctor
+
+    return doctor(options)
 
 
 def _positive(text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks import leaderboard as boards
 from benchmarks import plan, records
-from benchmarks.cli import NOTHING_MEASURED, OK, SOME_FAILED
+from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.plugins import load_plugin
 from benchmarks.progress import Display
@@ -24,13 +24,13 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(request)
     try:
-        found = execute(request, Display())
+        result = execute(request, Display())
     except NothingMeasured as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
-    tables = boards.build(found, request.results)
-    print(boards.render(tables, request.missing_datasets, options.format))
-    return OK if all(record.status in ("ok", "skipped") for record in found) else SOME_FAILED
+    tables = boards.build(result.records, request.results)
+    print(boards.render(tables, result.not_measured, options.format))
+    return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
 
 
 def leaderboard(options: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
     for path in options.plugin:
         load_plugin(path)
     suite = plan.load_suite(options.suite)
-    overrides = plan.parse_assignments(options.set)
+    overrides = plan.parse_assignments([*options.set, *_protocol_assignments(options)])
     choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
     limits = plan.load_limits(suite.budget, options.time_limit, options.memory_limit)
     protocols = _split_names(options.protocol) or suite.protocols
@@ -72,7 +72,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         repeats=suite.repeats,
         results=options.results.resolve(),
         plugins=options.plugin,
-        missing_datasets=missing,
+        not_measured=missing,
     )
 
 
@@ -89,9 +89,18 @@ def _dry_run(request: RunRequest) -> int:
             reason = planned.cell.cannot_run(request.limits)
             state = "known" if planned.known else "skip" if reason else "new"
             print(f"{state:8} {planned.cell.name}" + (f": {reason}" if reason else ""))
-    for dataset, reason in request.missing_datasets.items():
+    for dataset, reason in request.not_measured.items():
         print(f"missing  {dataset}: {reason}")
     return OK
+
+
+def _protocol_assignments(options: argparse.Namespace) -> list[str]:
+    """The protocols' own flags in the form of ``--set``."""
+    return [
+        f"{protocol}.{option}={getattr(options, option)}"
+        for option, protocol in PROTOCOL_FLAGS.items()
+        if getattr(options, option) is not None
+    ]
 
 
 def _split_names(values: Sequence[str] | None) -> list[str]:

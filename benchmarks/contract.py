@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from algorithms.base import PADDING, DampedBias, Recommender
+from algorithms.base import DampedBias, Recommender
 from algorithms.config import describe, resolve_config
 from algorithms.registry import NATIVE, AlgorithmSpec, load_class
 from algorithms.registry import spec as find_spec
 from algorithms.types import FitContext, Task, TrainSet
 from benchmarks.plugins import load_plugin
+from datasets.top_k import PADDING
 from datasets.types import Features, FloatArray, Interactions
 
 N_USERS, N_ITEMS, N_GROUPS = 161, 161, 4

@@ -198,8 +198,11 @@ def load_limits(budget: str, seconds: float | None = None, memory_gib: float | N
 
 
 def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[AlgorithmChoice]:
-    """Algorithms by ``name`` or ``name:preset`` (``all``: every registered one), with overrides applied."""
-    wanted = [each for name in names for each in (algorithm_registry.ALGORITHMS if name == "all" else [name])]
+    """Algorithms by ``name`` or ``name:preset``, with overrides applied.
+
+    ``all`` is every registered one, ``all:report`` every one that has this preset.
+    """
+    wanted = [each for name in names for each in _expand_all(name)]
     return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
 
 
@@ -258,8 +261,9 @@ def preparations(
     chosen = []
     for name in dict.fromkeys(protocols):
         spec = protocol_registry.spec(name)
-        config = resolve_config(protocol_registry.load_class(spec).Config, overrides.get(name, {}), name)
-        chosen.append((spec, dataclasses.asdict(config)))
+        protocol = protocol_registry.load_class(spec)
+        config = resolve_config(protocol.Config, overrides.get(name, {}), name)
+        chosen += [(spec, dataclasses.asdict(part.config)) for part in protocol(config).parts()]
     return [
         Preparation(dataset, sources, protocol, config, seed)
         for dataset, sources in datasets
@@ -273,6 +277,16 @@ def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
     if device != "auto":
         return device
     return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
+
+
+def _expand_all(name: str) -> list[str]:
+    if name.partition(":")[0] != "all":
+        return [name]
+    preset = name.partition(":")[2] or "default"
+    found = [f"{spec.name}:{preset}" for spec in algorithm_registry.ALGORITHMS.values() if preset in spec.presets]
+    if not found:
+        raise UserError(f"no algorithm has a preset '{preset}'")
+    return found
 
 
 def _choose(name: str, overrides: Overrides) -> AlgorithmChoice:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from algorithms.registry import CALIBRATED
 from benchmarks import records
 from benchmarks.environment import (
     ROOT,
@@ -51,7 +52,8 @@ class RunRequest:
     repeats: int
     results: Path
     plugins: list[Path]
-    missing_datasets: dict[str, str]
+    not_measured: dict[str, str]
+    """Data set -> why it is not here."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,16 @@ class Planned:
     known: Record | None
 
 
-def execute(request: RunRequest, display: Display) -> list[Record]:
-    """Run what is not known yet; returns a record for every cell, in the order of the plan.
+@dataclass(frozen=True)
+class RunResult:
+    """A record for every cell, in the order of the plan, and why a data set (· protocol) has none."""
+
+    records: list[Record]
+    not_measured: dict[str, str]
+
+
+def execute(request: RunRequest, display: Display) -> RunResult:
+    """Run what is not known yet.
 
     Raises:
         UserError: bad input, found before any training; nothing is written then.
@@ -79,7 +89,8 @@ def execute(request: RunRequest, display: Display) -> list[Record]:
         display.start(len(planned), len(planned) - len(todo))
         if any(each.cell.cannot_run(request.limits) is None for each in todo):
             runner.check_canaries()
-        return [each.known or runner.run_cell(each) for each in planned]
+        found = [each.known or runner.run_cell(each) for each in planned]
+        return RunResult(found, {**request.not_measured, **runner.not_measured})
 
 
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
@@ -106,15 +117,17 @@ class _Runner:
         self._request = request
         self._executor = executor
         self._display = display
+        self.not_measured: dict[str, str] = {}
         self._plugins = [str(path.resolve()) for path in request.plugins]
 
-    def prepare_all(self) -> Iterator[tuple[Preparation, dict[str, Any]]]:
+    def prepare_all(self) -> list[tuple[Preparation, dict[str, Any]]]:
         """Every split, prepared now where it is not yet, before anything is trained."""
         prepared = []
         for preparation in self._request.preparations:
-            meta = read_meta(preparation.folder)
-            prepared.append((preparation, meta if meta is not None else self._prepare(preparation)))
-        yield from prepared
+            meta = read_meta(preparation.folder) or self._prepare(preparation)
+            if meta is not None:
+                prepared.append((preparation, meta))
+        return prepared
 
     def check_canaries(self) -> None:
         """Send scorers with known figures through the real worker function."""
@@ -147,7 +160,7 @@ class _Runner:
         self._display.finished(cell.name, record)
         return record
 
-    def _prepare(self, preparation: Preparation) -> dict[str, Any]:
+    def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.dataset.name} · {preparation.protocol.name} · split {preparation.split_seed}"
         self._display.running(name)
         request = {
@@ -160,6 +173,9 @@ class _Runner:
             "target": str(preparation.folder),
         }
         ending = self._run(name, request, PREPARE_LIMITS)
+        if ending.status == "skipped":
+            self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = str(ending.reason)
+            return None
         if ending.status != "ok":
             trace = ending.event.get("traceback") or ""
             raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
@@ -189,6 +205,7 @@ class _Runner:
             "device": cell.device,
             "seconds": self._request.limits.seconds,
             "repeats": self._request.repeats,
+            "calibrate": cell.choice.spec.support[cell.preparation.protocol.task] == CALIBRATED,
         }
 
     def _responder(self, cell: Cell, side: Path) -> Respond:

@@ -1,6 +1,7 @@
 """Prepared splits on disk: what the model may see, what it is asked, and what only harness code may know.
 
-``cache/splits/<request>/`` holds ``meta.json`` and the folders ``fit`` (train ∪ valid), ``question`` and ``labels``.
+``cache/splits/<request>/`` holds ``meta.json`` and the folders ``fit`` (train ∪ valid), ``question`` and ``labels``,
+and under ``validation/`` the same three for validation: train alone, and what is asked about the validation rows.
 Arrays are plain ``.npy`` files, so that a worker maps them into memory. The folder's name is the hash of the request
 (source files, options, split seed and the code that makes the split), so changed code or data never meets a stale
 folder.
@@ -9,6 +10,7 @@ folder.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,19 @@ from datasets.features import encode
 from datasets.types import Column, Dataset, Features, Interactions
 from protocols.types import Arrays, EvaluationProtocol, Question, Split
 
+VALIDATION = "validation"
+
 _FEATURES = ("item_features", "user_features")
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a worker needs to fit and evaluate once: on validation rows, or on test rows."""
+
+    train: TrainSet
+    question: Question
+    labels: Arrays
+    seen: sparse.csr_matrix
 
 
 def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_seed: int) -> dict[str, Any]:
@@ -29,13 +43,9 @@ def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_
     split = protocol.split(dataset, split_seed)
     meta = _meta(dataset, split, split_seed)
     with atomic_folder(target) as folder:
-        for part in ("fit", "question", "labels"):
-            (folder / part).mkdir()
-        fit = union(split.train, split.valid)
-        _save_train_set(folder / "fit", fit, dataset)
-        question = protocol.question(split)
-        save_arrays(folder / "question", vars(question))
-        save_arrays(folder / "labels", protocol.labels(split))
+        _save_part(folder, split, dataset, protocol)
+        (folder / VALIDATION).mkdir()
+        _save_part(folder / VALIDATION, split.for_validation(), dataset, protocol)
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
     return meta
 
@@ -73,6 +83,13 @@ def load_labels(target: Path) -> Arrays:
     return load_arrays(target / "labels", mmap_mode="r")
 
 
+def load_validation(target: Path, task: Task) -> Part:
+    """The validation part of a prepared split; it knows train and valid rows only."""
+    folder = target / VALIDATION
+    train = load_train_set(folder / "fit", task)
+    return Part(train, load_question(folder), load_labels(folder), load_seen(folder / "fit"))
+
+
 def union(first: Interactions, second: Interactions) -> Interactions:
     """The rows of both, sorted by (user, item): an order that does not tell which rows came second."""
     users = np.concatenate([first.users, second.users])
@@ -83,6 +100,14 @@ def union(first: Interactions, second: Interactions) -> Interactions:
         times = np.concatenate([first.times, second.times])[order]
     values = np.concatenate([first.values, second.values])[order]
     return Interactions(users[order], items[order], values, times, first.n_users, first.n_items)
+
+
+def _save_part(folder: Path, split: Split, dataset: Dataset, protocol: EvaluationProtocol) -> None:
+    for name in ("fit", "question", "labels"):
+        (folder / name).mkdir()
+    _save_train_set(folder / "fit", union(split.train, split.valid), dataset)
+    save_arrays(folder / "question", vars(protocol.question(split)))
+    save_arrays(folder / "labels", protocol.labels(split))
 
 
 def _save_train_set(folder: Path, rows: Interactions, dataset: Dataset) -> None:

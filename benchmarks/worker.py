@@ -29,8 +29,9 @@ from benchmarks.clock import Clock, peak_rss_bytes, reset_peak_rss
 from benchmarks.environment import without_paths
 from benchmarks.plugins import load_plugin
 from benchmarks.seal import Seal
-from datasets.errors import UserError
+from datasets.errors import NotApplicableError, UserError
 from datasets.types import Features, FloatArray, IntArray, Interactions
+from protocols.calibration import Calibration, fit_calibration
 from protocols.types import Arrays, EvaluationProtocol, Question
 
 PROGRESS_EVERY_S = 0.1
@@ -49,7 +50,7 @@ class Measurement:
 class SealedScorer:
     """A fitted model as an evaluation sees it; the seal is on while the model computes."""
 
-    def __init__(self, model: Recommender, seal: Seal, progress: Callable[[int], None]) -> None:
+    def __init__(self, model: Recommender, seal: Seal, progress: Callable[[int], None] = lambda users: None) -> None:
         self._model = model
         self._seal = seal
         self._progress = progress
@@ -65,6 +66,20 @@ class SealedScorer:
             return self._model.score_pairs(users, items)
 
 
+class CalibratedScorer(SealedScorer):
+    """A ranking model as a rating protocol sees it (†): scores through the map, cold pairs by damped biases."""
+
+    def __init__(self, model: Recommender, seal: Seal, calibration: Calibration) -> None:
+        super().__init__(model, seal)
+        self._calibration = calibration
+
+    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
+        ratings = self._calibration(super().score_pairs(users, items))
+        cold = self._model.cold_pairs(users, items)
+        ratings[cold] = self._model.cold_ratings(users[cold], items[cold])
+        return ratings
+
+
 def measure(
     make: Callable[[], Recommender],
     train: TrainSet,
@@ -74,6 +89,7 @@ def measure(
     seal: Seal,
     progress: Callable[[str, int, int], None] = lambda phase, step, total: None,
     repeats: int = 1,
+    validation: split_store.Part | None = None,
 ) -> Measurement:
     """Fit, ask, count: the one way in which anything is measured here, canaries included.
 
@@ -81,10 +97,15 @@ def measure(
         make: a fresh, unfitted model each call.
         ask: called once, after the last fit returned; gives question, labels and the seen rows.
         repeats: timed fits, a fresh model each; the last one answers.
+        validation: for a model whose scores are to be calibrated: train and validation rows.
     """
     with seal.adapter():
         make().fit(tiny_train_set(train), FitContext(seed=run.seed, threads=run.threads, device=run.device))
     clock = Clock()
+    calibration = None
+    if validation is not None:
+        with clock("search"):
+            calibration = _calibrate(make(), validation, run, seal)
     for _ in range(repeats):
         model = make()
         clock.synchronize = model.synchronize
@@ -103,12 +124,12 @@ def measure(
         ranked += users
         progress("score", ranked, len(question.rank_users))
 
-    with np.errstate(all="ignore"):
-        outcomes = protocol.evaluate(SealedScorer(model, seal, count), question, labels, seen, clock)
+    scorer = SealedScorer(model, seal, count) if calibration is None else CalibratedScorer(model, seal, calibration)
+    outcomes = protocol.evaluate(scorer, question, labels, seen, clock)
     seal.check()
     timings = {
         "fit_s": clock.blocks["fit"],
-        "search_s": 0.0,
+        "search_s": clock.total("search"),
         "pairs_s": clock.total("pairs"),
         "rank_s": clock.total("rank"),
         "train_rows": len(train.interactions),
@@ -117,6 +138,19 @@ def measure(
     }
     memory = {"peak_rss_fit_bytes": peak_fit, "peak_rss_score_bytes": peak_rss_bytes()}
     return Measurement(outcomes, protocol.metrics(outcomes), timings, memory)
+
+
+def _calibrate(model: Recommender, validation: split_store.Part, run: FitContext, seal: Seal) -> Calibration:
+    """The map from scores to ratings, learned from validation rows that a fit on train alone has scored.
+
+    Rows that are cold in train are left out: such pairs are never rated through the map.
+    """
+    with seal.adapter():
+        model.fit(validation.train, run)
+    question = validation.question
+    warm = ~model.cold_pairs(question.pair_users, question.pair_items)
+    scores = SealedScorer(model, seal).score_pairs(question.pair_users[warm], question.pair_items[warm])
+    return fit_calibration(scores, validation.labels["values"][warm].astype(np.float64))
 
 
 def tiny_train_set(like: TrainSet) -> TrainSet:
@@ -150,6 +184,8 @@ def main() -> None:
     for request in requests:
         try:
             _HANDLERS[request["kind"]](request, requests, emit)
+        except NotApplicableError as error:
+            emit("ended", status="skipped", reason=str(error))
         except UserError as error:
             emit("user_error", reason=str(error))
         except MemoryError as error:
@@ -166,7 +202,13 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     protocol = _protocol(request["protocol"])
     task = Task(protocol.task)
     fit_folder = Path(request["fit"])
-    seal = Seal(request["forbidden"], [fit_folder, sys.prefix, sys.base_prefix, *request["allowed"]])
+    given: list[str | Path] = [
+        fit_folder,
+        fit_folder.parent / split_store.VALIDATION / "fit",
+        sys.prefix,
+        sys.base_prefix,
+    ]
+    seal = Seal(request["forbidden"], [*given, *request["allowed"]])
     seal.install()
     progress = _throttled(emit)
     with seal.adapter():
@@ -191,7 +233,10 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
 
     outputs: list[str] = []
     train = split_store.load_train_set(fit_folder, task)
-    measured = measure(lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"])
+    validation = split_store.load_validation(fit_folder.parent, task) if request["calibrate"] else None
+    measured = measure(
+        lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"], validation
+    )
     with open(outputs[0], "wb") as file:
         save_side_file(file, measured.outcomes)
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
@@ -216,7 +261,25 @@ def _canaries(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit:
     emit("ended", status="ok", wrong=wrong_figures())
 
 
-_HANDLERS: dict[str, Callable[..., None]] = {"cell": _cell, "prepare": _prepare, "canaries": _canaries}
+def _check(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """Put algorithms that share an environment through the contract suite; each is reported as soon as it is known."""
+    from algorithms import registry
+    from benchmarks import contract
+
+    plugins = [Path(plugin) for plugin in request["plugins"]]
+    for plugin in plugins:
+        load_plugin(plugin)
+    for name in request["names"]:
+        emit("checked", name=name, failures=contract.check(registry.spec(name), plugins))
+    emit("ended", status="ok")
+
+
+_HANDLERS: dict[str, Callable[..., None]] = {
+    "cell": _cell,
+    "prepare": _prepare,
+    "canaries": _canaries,
+    "check": _check,
+}
 
 
 def save_side_file(file: IO[bytes], arrays: Arrays) -> None:

@@ -19,6 +19,10 @@ class DataError(UserError):
         return cls(f"{path}:{line}: {reason}")
 
 
+class NotApplicableError(DataError):
+    """A protocol that this data set cannot serve, such as a split by time without times: skipped, not wrong."""
+
+
 class MissingDataError(UserError):
     """A data set that is neither on this machine nor to be fetched."""
 

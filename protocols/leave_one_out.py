@@ -10,12 +10,13 @@ import numpy.typing as npt
 from scipy import sparse
 
 from datasets.errors import DataError, UserError
+from datasets.features import encode
+from datasets.top_k import PADDING
 from datasets.types import Dataset, Interactions
 from protocols import metrics
 from protocols.negatives import draw_negatives, pair_keys
 from protocols.splits import Division, Stream, fingerprint, generator, leave_latest_out, leave_random_out
 from protocols.types import (
-    PADDING,
     Arrays,
     EvaluationProtocol,
     Question,
@@ -94,7 +95,9 @@ class LeaveOneOut(EvaluationProtocol):
             "cold_test_items": int(np.count_nonzero(~np.isin(test.items, np.concatenate((train.items, valid.items))))),
         }
         identity = fingerprint(train, valid, test, candidates, valid_candidates, dataset.user_ids, dataset.item_ids)
-        return Split(train, valid, test, candidates, identity, valid_candidates, dataset.rating_scale, notes)
+        return Split(
+            train, valid, test, candidates, identity, valid_candidates, dataset.rating_scale, notes, _genres(dataset)
+        )
 
     def question(self, split: Split) -> Question:
         """All candidates sorted by (user, item), and the test users' full catalogue."""
@@ -102,9 +105,21 @@ class LeaveOneOut(EvaluationProtocol):
         return Question(users, items, split.test.users.astype(np.int32, copy=False))
 
     def labels(self, split: Split) -> Arrays:
-        """``users`` (m,) and ``positive_items`` (m,) int32, ``positive_index`` (m,) int64: places among the pairs."""
+        """What the harness counts with.
+
+        Returns:
+            ``users`` (m,) and ``positive_items`` (m,) int32, ``positive_index`` (m,) int64: places among the pairs;
+            with genres ``genre_indptr`` (n_items + 1,) and ``genre_indices``.
+        """
         _, _, positive_index = _flatten(split)
-        return {"users": split.test.users, "positive_items": split.test.items, "positive_index": positive_index}
+        labels: Arrays = {
+            "users": split.test.users,
+            "positive_items": split.test.items,
+            "positive_index": positive_index,
+        }
+        if split.genres is not None:
+            labels |= {"genre_indptr": split.genres.indptr, "genre_indices": split.genres.indices}
+        return labels
 
     def evaluate(
         self,
@@ -120,7 +135,8 @@ class LeaveOneOut(EvaluationProtocol):
             On the candidates, for each of m test users: ``users``, ``positive_score``, ``n_better``, ``n_tied``,
             ``n_candidates``; ``pair_scores`` (p,) as scored. For each of ``question.rank_users`` (all test users, or a
             sample): ``users_full``, ``positive_score_full``, ``n_better_full``, ``n_tied_full``, ``n_candidates_full``
-            and ``top_items`` (·, 10). Integers are int32, scores keep the scorer's dtype.
+            ``top_items`` (·, 10), ``novelty`` and, with genres, ``diversity`` (float64, NaN for a list that has none)
+            and ``listed_without_genres``. ``n_items`` (1,). Integers are int32, scores keep the scorer's dtype.
 
         Raises:
             ValueError: a score is not finite.
@@ -133,7 +149,8 @@ class LeaveOneOut(EvaluationProtocol):
         ranked = question.rank_users
         positives = labels["positive_items"].astype(np.int32)[np.searchsorted(labels["users"], ranked)]
         full = metrics.rank_catalogue(scorer, ranked, positives, seen, K, stopwatch)
-        return {
+        counts = np.bincount(seen.indices, minlength=seen.shape[1])
+        outcomes: Arrays = {
             "users": labels["users"],
             "positive_score": scores[positive_index],
             "n_better": better,
@@ -146,14 +163,30 @@ class LeaveOneOut(EvaluationProtocol):
             "n_tied_full": full.n_tied,
             "n_candidates_full": full.n_candidates,
             "top_items": full.top_items,
+            "novelty": metrics.novelty(full.top_items, counts, seen.shape[0]),
+            "n_items": np.array([seen.shape[1]], dtype=np.int32),
         }
+        if "genre_indptr" in labels:
+            genres = _genre_matrix(labels)
+            without = np.append(np.diff(genres.indptr) == 0, False)  # the appended entry is what PADDING points to
+            outcomes["diversity"] = metrics.intra_list_diversity(full.top_items, genres)
+            outcomes["listed_without_genres"] = without[full.top_items].sum(axis=1, dtype=np.int32)
+        return outcomes
 
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
-        """Means over users of ``hr@10``, ``ndcg@10``, ``mrr``, and with ``/full`` where the catalogue was ranked."""
-        return {name: float(np.mean(values)) for name, (_, values) in _user_values(outcomes).items()}
+        """Means over users of ``hr@10``, ``ndcg@10``, ``mrr``; where the catalogue was ranked the same with ``/full``,
+        ``coverage@10``, ``novelty@10`` and ``diversity@10`` of its lists, and how many listed items had no genre."""
+        figures = {name: float(np.mean(values)) for name, (_, values) in _user_values(outcomes).items()}
+        if len(outcomes["top_items"]):
+            figures[f"coverage@{K}"] = metrics.coverage(
+                outcomes["top_items"].astype(np.int32), int(outcomes["n_items"][0])
+            )
+        if "listed_without_genres" in outcomes:
+            figures[f"diversity@{K}/left-out"] = float(outcomes["listed_without_genres"].sum())
+        return figures
 
     def per_user(self, outcomes: Arrays) -> dict[str, UserStatistic]:
-        """For the same names, sums (value, 1) of each user."""
+        """For the same names but coverage, which is no mean over users: sums (value, 1) of each user."""
         return {
             name: UserStatistic(users, np.column_stack((values, np.ones(len(values)))), _mean)
             for name, (users, values) in _user_values(outcomes).items()
@@ -214,7 +247,30 @@ def _user_values(outcomes: Arrays) -> dict[str, tuple[npt.NDArray[np.int32], npt
             values[f"hr@{K}{suffix}"] = (users, metrics.hit_rate(better, tied, K))
             values[f"ndcg@{K}{suffix}"] = (users, metrics.ndcg(better, tied, K))
             values[f"mrr{suffix}"] = (users, metrics.reciprocal_rank(better, tied))
+    for name in ("novelty", "diversity"):
+        known = np.isfinite(outcomes[name]) if name in outcomes else np.zeros(0, dtype=bool)
+        if known.any():
+            values[f"{name}@{K}"] = (
+                outcomes["users_full"][known].astype(np.int32),
+                outcomes[name][known].astype(np.float64),
+            )
     return values
+
+
+def _genres(dataset: Dataset) -> sparse.csr_matrix | None:
+    """(n_items, g) 0/1 matrix of the column ``genres``; an item without genres has an empty row."""
+    column = dataset.item_columns.get("genres")
+    if column is None:
+        return None
+    features = encode({"genres": column}, np.ones(len(column.values), dtype=bool))
+    assert features is not None
+    return features.matrix[:, :-1].tocsr()  # the last column is "missing"
+
+
+def _genre_matrix(labels: Arrays) -> sparse.csr_matrix:
+    indptr, indices = labels["genre_indptr"], labels["genre_indices"].astype(np.int32)
+    shape = (len(indptr) - 1, int(indices.max(initial=-1)) + 1)
+    return sparse.csr_matrix((np.ones(len(indices)), indices, indptr), shape=shape)
 
 
 def _mean(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from datasets.top_k import PADDING, top_k
 from datasets.types import FloatArray, IntArray
-from protocols.types import PADDING, Scorer, Stopwatch, no_stopwatch
+from protocols.types import Scorer, Stopwatch, no_stopwatch
 
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int32]
@@ -232,38 +233,6 @@ def _pairs_to_mask(
     return rows[keep], block.indices[keep]
 
 
-def top_k(scores: FloatArray, k: int) -> npt.NDArray[np.int32]:
-    """The k best items of each row by (-score, index), exactly, ties across the cut included.
-
-    Args:
-        scores: (b, n_items) floating, -inf where an item must not be listed.
-
-    Returns:
-        (b, k) int32, ``PADDING`` where a row has fewer than k finite scores.
-    """
-    n_rows, n_items = scores.shape
-    cut = max(n_items - k, 0)
-    threshold = np.partition(scores, cut, axis=1)[:, cut]
-    lowest = np.maximum(threshold, np.finfo(scores.dtype).min)  # -inf marks items that must not be listed
-    rows, items = np.nonzero(scores >= lowest[:, None])
-    values = scores[rows, items]
-
-    # All items above the threshold are in; of those at it, in order of index, as many as there is room for.
-    above = values > threshold[rows]
-    room = k - np.bincount(rows[above], minlength=n_rows)
-    at_rows = rows[~above]
-    place = np.arange(len(at_rows)) - np.searchsorted(at_rows, at_rows)
-    keep = above.copy()
-    keep[~above] = place < room[at_rows]
-    rows, items, values = rows[keep], items[keep], values[keep]
-
-    order = np.lexsort((items, -values, rows))
-    rows, items = rows[order], items[order]
-    top = np.full((n_rows, k), PADDING, dtype=np.int32)
-    top[rows, np.arange(len(rows)) - np.searchsorted(rows, rows)] = items
-    return top
-
-
 def _concatenate(blocks: list[FullRanking], k: int) -> FullRanking:
     if not blocks:
         none = np.empty(0, dtype=np.int32)
@@ -328,31 +297,3 @@ def novelty(top_items: IntArray, item_counts: IntArray, n_users: int) -> Values:
     listed = top_items != PADDING
     with np.errstate(invalid="ignore"):
         return np.where(listed, surprise[top_items], 0.0).sum(axis=1) / listed.sum(axis=1)
-
-
-def beyond_accuracy(
-    top_items: IntArray, seen: sparse.csr_matrix, genres: sparse.csr_matrix | None = None
-) -> dict[str, float]:
-    """``coverage@10``, ``novelty@10`` and, with genres, ``diversity@10`` and the listed places without a genre.
-
-    Args:
-        top_items: (m, 10) full-catalogue lists.
-        seen: (n_users, n_items) train ∪ valid; its columns' entries are the counts of novelty.
-        genres: (n_items, g) genre indicators or None.
-
-    Returns:
-        Figures by name; one that has no list to rest on is left out.
-    """
-    n_users, n_items = seen.shape
-    counts = np.bincount(seen.indices, minlength=n_items)
-    figures = {"coverage@10": coverage(top_items, n_items), "novelty@10": _mean(novelty(top_items, counts, n_users))}
-    if genres is not None:
-        without = np.diff(genres.indptr) == 0
-        figures["diversity@10"] = _mean(intra_list_diversity(top_items, genres))
-        figures["diversity@10/left-out"] = float(np.count_nonzero(without[top_items[top_items != PADDING]]))
-    return {name: value for name, value in figures.items() if np.isfinite(value)}
-
-
-def _mean(values: Values) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")

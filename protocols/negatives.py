@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from datasets.top_k import PADDING
 from datasets.types import IntArray, Interactions
-from protocols.types import PADDING
 
 Keys = npt.NDArray[np.int64]
 Items = npt.NDArray[np.int32]

@@ -15,9 +15,6 @@ from scipy import sparse
 
 from datasets.types import Dataset, FloatArray, IntArray, Interactions
 
-PADDING = -1
-"""Fills candidate rows of users who have fewer free items than negatives asked for."""
-
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -29,6 +26,7 @@ class Split:
             ``PADDING`` fills rows with fewer than c free items. The positive's place never leaves the harness: models
             see pairs sorted by (user, item).
         fingerprint: sha256 over pairs, candidates and id maps.
+        genres: (n_items, g) CSR of 0 and 1, for the diversity of lists, or None.
         valid_candidates: the same for ``valid``.
         rating_scale: the data set's (lowest, highest), to which predicted ratings are clipped, or None.
         notes: counts worth telling (users without a test row, users with fewer negatives, cold test rows).
@@ -42,6 +40,7 @@ class Split:
     valid_candidates: npt.NDArray[np.int32] | None = None
     rating_scale: tuple[float, float] | None = None
     notes: dict[str, int] = field(default_factory=dict)
+    genres: sparse.csr_matrix | None = None
 
     def for_validation(self) -> Split:
         """Train and valid alone, with the validation rows in the place of the test rows."""

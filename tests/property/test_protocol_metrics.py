@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from datasets.top_k import PADDING
 from protocols import metrics
-from protocols.types import PADDING
 
 few_scores = st.lists(st.integers(0, 3), min_size=1, max_size=6)
 

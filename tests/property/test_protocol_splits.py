@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import DataError
+from datasets.top_k import PADDING
 from datasets.types import Dataset, Interactions
 from protocols.holdout import Holdout
 from protocols.leave_one_out import LeaveOneOut
 from protocols.negatives import draw_negatives
-from protocols.types import PADDING, EvaluationProtocol, Split
+from protocols.types import EvaluationProtocol, Split
 
 N_ITEMS = 9
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from algorithms.base import PADDING, DampedBias, FactorRecommender, NonFiniteScores, Recommender, top_k
+from algorithms.base import DampedBias, FactorRecommender, NonFiniteScores, Recommender
 from algorithms.popularity import Popularity
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
+from datasets.top_k import PADDING
 from datasets.types import Interactions
 
 
@@ -60,19 +60,6 @@ def _fitted(model, table=None, task=Task.RANKING):
     if table is not None:
         model.table = np.array(table, dtype=np.float32)
     return model.fit(_train(task), FitContext())
-
-
-def _slow_top_k(row: np.ndarray, k: int) -> list[int]:
-    return sorted(range(len(row)), key=lambda column: (-row[column], column))[:k]
-
-
-@given(
-    hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-2, 2)),
-    st.integers(1, 15),
-)
-def test_top_k_equals_a_sort_by_score_and_column(scores, k):
-    expected = [_slow_top_k(row, k) for row in scores]
-    assert top_k(scores, k).tolist() == expected
 
 
 def test_recommend_masks_pads_and_breaks_ties_by_index():

@@ -15,11 +15,12 @@ from scipy import sparse
 
 from datasets.errors import DataError, UserError
 from datasets.movielens import MovieLensSmall
-from datasets.types import Dataset, Interactions
+from datasets.top_k import PADDING
+from datasets.types import Column, Dataset, Interactions
 from protocols import conformance, registry
 from protocols.conformance import CANARIES
 from protocols.leave_one_out import LeaveOneOut
-from protocols.types import PADDING, Arrays, EvaluationProtocol, Split
+from protocols.types import Arrays, EvaluationProtocol, Split
 
 
 class Matrix:
@@ -138,6 +139,7 @@ def test_outcomes_by_hand() -> None:
     figures = protocol.metrics(outcomes)
     assert figures["mrr"] == pytest.approx((1 / 8 + (1 + 1 / 2 + 1 / 3) / 3) / 2)
     assert figures["hr@10"] == 1.0
+    assert figures.pop("coverage@10") == 1.0  # no mean over users
     assert {name: s.combine(s.sums.sum(axis=0)) for name, s in protocol.per_user(outcomes).items()} == figures
 
 
@@ -333,3 +335,17 @@ def test_a_constant_scorer_on_movielens(movielens_small: Dataset) -> None:
         sparse.csr_matrix((610, split.train.n_items)),
     )
     assert protocol.metrics(outcomes)["hr@10"] == pytest.approx(0.10, abs=1e-12)
+
+
+def test_genres_give_the_diversity_of_lists() -> None:
+    genres = np.array(["A"] * 6 + ["B"] * 5 + [""])
+    data = replace(small(), item_columns={"genres": Column("categories", genres)})
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=20))
+    split = protocol.split(data, 42)
+    outcomes = evaluate(protocol, split, Matrix(np.tile(np.arange(12.0), (3, 1))))
+    # User 0's list is 11 10 9 8 6 5 4 2 0: item 11 has no genre, four items each have A and B.
+    assert outcomes["diversity"][0] == pytest.approx(16 / 28)
+    assert outcomes["listed_without_genres"].tolist() == [1, 1]
+    figures = protocol.metrics(outcomes)
+    assert figures["diversity@10"] == pytest.approx(outcomes["diversity"].mean())
+    assert figures["diversity@10/left-out"] == 2

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from datasets.top_k import PADDING
 from protocols import metrics
-from protocols.types import PADDING
 
 
 class Matrix:
@@ -129,12 +129,6 @@ def test_users_come_in_tiles_and_back_in_order() -> None:
     assert np.array_equal(ranking.top_items, np.argsort(-scores, axis=1)[:, :3])
 
 
-def test_top_k_of_ties_goes_to_the_lower_index() -> None:
-    rows = np.array([[1.0, 2.0, 2.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0], [-np.inf, 3.0, -np.inf, -np.inf, -np.inf]])
-    assert metrics.top_k(rows, 2).tolist() == [[1, 2], [0, 1], [1, PADDING]]
-    assert metrics.top_k(rows[:1], 7).tolist() == [[1, 2, 3, 0, 4, PADDING, PADDING]]
-
-
 # --- rating metrics --------------------------------------------------------------------------------------------------
 
 
@@ -172,14 +166,3 @@ def test_diversity_leaves_out_items_without_genres() -> None:
 def test_novelty_is_surprise_in_bits() -> None:
     counts = np.array([7, 3, 0])
     assert metrics.novelty(np.array([[0, 1], [2, PADDING]]), counts, n_users=7) == pytest.approx([(0 + 1) / 2, 3])
-
-
-def test_beyond_accuracy_gathers_the_figures() -> None:
-    seen = sparse.csr_matrix(np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0]], dtype=np.float32))
-    genres = sparse.csr_matrix(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
-    figures = metrics.beyond_accuracy(np.array([[1, 2], [2, PADDING], [1, 2]]), seen, genres)
-    assert figures == {
-        "coverage@10": pytest.approx(2 / 3),
-        "novelty@10": pytest.approx((1.5 + 2 + 1.5) / 3),
-        "diversity@10/left-out": 3.0,
-    }

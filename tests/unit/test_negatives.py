@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from datasets.top_k import PADDING
 from datasets.types import Interactions
 from protocols.negatives import contains, draw_negatives, pair_keys
-from protocols.types import PADDING
 
 
 def test_keys_are_sorted_over_all_parts() -> None:
