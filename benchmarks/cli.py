@@ -26,7 +26,11 @@ examples:
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm als --set als.factors=64 --set als.reg=1
   python -m benchmarks leaderboard --format markdown
+  python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
+  python -m benchmarks list ml-latest-small                 its terms, its figures, and what "latest item" means here
+  python -m benchmarks check my-algorithm --plugin my_algorithm.py
+  python -m benchmarks doctor                               what this machine has, what is missing, how to get it
 """
 
 
@@ -74,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="command", required=True)
     _add_run(commands)
     _add_leaderboard(commands)
+    _add_compare(commands)
     _add_list(commands)
     _add_prepare(commands)
     _add_check(commands)
@@ -98,9 +103,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
     )
-    run.add_argument("--held-out", choices=("latest", "random"), help="leave-one-out: a user's latest or a random item")
-    run.add_argument("--folds", type=_positive, metavar="K", help="holdout: k-fold instead of one 80/20 split")
-    run.add_argument("--by", choices=("random", "time"), help="holdout: random rows, or the latest fifth of all times")
+    _add_protocol_flags(run)
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
     run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
     run.add_argument(
@@ -129,12 +132,26 @@ def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
         epilog="example: python -m benchmarks leaderboard --results results/reference --format markdown",
         allow_abbrev=False,
     )
-    board.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
-    board.add_argument(
-        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
-    )
+    _add_selection(board)
     _add_output(board)
     board.set_defaults(command=_leaderboard)
+
+
+def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
+    comparison = commands.add_parser(
+        "compare",
+        help="two rows of a leaderboard: how far apart, and can the data tell",
+        description="Compare two rows in every table that holds both: difference, effect size, p, wins and losses.",
+        epilog="example: python -m benchmarks compare als 'als (factors=64)' --dataset ml-latest-small",
+        allow_abbrev=False,
+    )
+    for name in ("a", "b"):
+        comparison.add_argument(
+            name, metavar=name.upper(), help="a row: ALGORITHM, ALGORITHM:LABEL or 'ALGORITHM (LABEL)'"
+        )
+    _add_selection(comparison)
+    _add_results(comparison)
+    comparison.set_defaults(command=_compare)
 
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -164,6 +181,7 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     prepare.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="such as leave-one-out.negatives=999"
     )
+    _add_protocol_flags(prepare)
     prepare.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
     prepare.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
     prepare.set_defaults(command=_prepare)
@@ -192,14 +210,36 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor.set_defaults(command=_doctor)
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
+    parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these only")
+    parser.add_argument(
+        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
+    )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
     default = Path("results/runs")
     parser.add_argument(
         "--results", type=Path, default=default, metavar="FOLDER", help=f"of records (default: {default})"
     )
+
+
+def _add_protocol_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--held-out", choices=("latest", "random"), help="leave-one-out: a user's latest or a random item"
+    )
+    parser.add_argument("--folds", type=_positive, metavar="K", help="holdout: k-fold instead of one 80/20 split")
+    parser.add_argument(
+        "--by", choices=("random", "time"), help="holdout: random rows, or the latest fifth of all times"
+    )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    _add_results(parser)
     parser.add_argument(
         "--format",
-        choices=("terminal", "markdown", "json"),
+        choices=("terminal", "markdown", "csv", "json"),
         default="terminal",
         help="of the tables (default: terminal)",
     )
@@ -215,6 +255,12 @@ def _leaderboard(options: argparse.Namespace) -> int:
     from benchmarks.commands import leaderboard
 
     return leaderboard(options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from benchmarks.commands import compare
+
+    return compare(options)
 
 
 def _list(options: argparse.Namespace) -> int:

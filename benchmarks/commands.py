@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from algorithms.registry import ALGORITHMS
+from benchmarks import compare as comparison
 from benchmarks import leaderboard as boards
 from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.plugins import load_plugin
 from benchmarks.progress import Display
-from benchmarks.run import NothingMeasured, RunRequest, execute, plan_cells
+from benchmarks.run import NothingMeasured, PrepareRequest, RunRequest, execute, plan_cells
+from benchmarks.run import prepare as prepare_splits
 from benchmarks.split_store import read_meta
 from datasets.errors import UserError
 
@@ -33,20 +37,53 @@ def run(options: argparse.Namespace) -> int:
     return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
 
 
+def prepare(options: argparse.Namespace) -> int:
+    """Prepare the splits that are not prepared yet, print what each of them is."""
+    require_our_datasets_package()
+    for path in options.plugin:
+        load_plugin(path)
+    suite = plan.load_suite(options.suite)
+    overrides = plan.parse_assignments([*options.set, *_protocol_assignments(options)])
+    for name in overrides.keys() & ALGORITHMS.keys():
+        raise UserError(f"--set {name}.…: no option of an algorithm changes a split: leave it out")
+    protocols = _split_names(options.protocol) or suite.protocols
+    plan.require_all_used(overrides, protocols)
+    preparations, missing = _preparations(options, suite, protocols, overrides)
+    known = {each.folder for each in preparations if read_meta(each.folder) is not None}
+    prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
+    for preparation, meta in prepared:
+        _show_split(preparation, meta, was_known=preparation.folder in known)
+    for name, reason in reasons.items():
+        print(f"{name}: not prepared: {reason}")
+    return OK
+
+
 def leaderboard(options: argparse.Namespace) -> int:
     """Print the tables of everything recorded in a folder."""
+    print(boards.render(_recorded_tables(options), {}, options.format))
+    return OK
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Print how far apart two rows are, in every recorded table that holds both."""
+    print(comparison.describe(_recorded_tables(options), options.a, options.b))
+    return OK
+
+
+def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
+    """Tables of the records in a folder, of the data sets and protocols asked for."""
     for path in options.plugin:
         load_plugin(path)
     found, damaged = records.read_all(options.results)
     for path in damaged:
         print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
-    names = _split_names(options.dataset)
-    if names:
-        found = [record for record in found if record.data["dataset"]["name"] in names]
+    for field in ("dataset", "protocol"):
+        names = _split_names(getattr(options, field))
+        if names:
+            found = [record for record in found if record.data[field]["name"] in names]
     if not found:
-        raise UserError(f"{options.results}: no records here: 'python -m benchmarks run' makes some")
-    print(boards.render(boards.build(found, options.results), {}, options.format))
-    return OK
+        raise UserError(f"{options.results}: no such records here: 'python -m benchmarks run' makes some")
+    return boards.build(found, options.results)
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
@@ -58,11 +95,9 @@ def _request(options: argparse.Namespace) -> RunRequest:
     limits = plan.load_limits(suite.budget, options.time_limit, options.memory_limit)
     protocols = _split_names(options.protocol) or suite.protocols
     plan.require_all_used(overrides, [*(choice.spec.name for choice in choices), *protocols])
-    datasets, missing = plan.find_datasets(_split_names(options.dataset) or suite.datasets, bool(options.dataset))
-    first = plan.FIRST_SPLIT_SEED
-    split_seeds = range(first, first + (options.splits or suite.splits))
+    preparations, missing = _preparations(options, suite, protocols, overrides)
     return RunRequest(
-        preparations=plan.preparations(datasets, protocols, split_seeds, overrides),
+        preparations=preparations,
         choices=choices,
         seeds=list(range(options.seeds or suite.seeds)),
         threads=options.threads,
@@ -76,11 +111,40 @@ def _request(options: argparse.Namespace) -> RunRequest:
     )
 
 
+def _preparations(
+    options: argparse.Namespace, suite: plan.Suite, protocols: Sequence[str], overrides: plan.Overrides
+) -> tuple[list[plan.Preparation], dict[str, str]]:
+    """The splits asked for, and the data sets that are not here with their reasons."""
+    datasets, missing = plan.find_datasets(_split_names(options.dataset) or suite.datasets, bool(options.dataset))
+    first = plan.FIRST_SPLIT_SEED
+    split_seeds = range(first, first + (options.splits or suite.splits))
+    return plan.preparations(datasets, protocols, split_seeds, overrides), missing
+
+
+def _show_split(preparation: plan.Preparation, meta: dict[str, Any], was_known: bool) -> None:
+    dataset, split = meta["dataset"], meta["split"]
+    size = sum(path.stat().st_size for path in preparation.folder.rglob("*.npy"))
+    print(preparation.name)
+    print(f"  data set     {dataset['n_rows']:,} rows, {dataset['n_users']:,} users, {dataset['n_items']:,} items")
+    print(f"  fingerprint  {dataset['fingerprint']}")
+    _show_notes(dataset["notes"])
+    print(f"  split        {split['n_train']:,} train, {split['n_valid']:,} valid, {split['n_test']:,} test")
+    print(f"  fingerprint  {split['fingerprint']}")
+    _show_notes(split["notes"])
+    print(f"  cache        {'was there' if was_known else 'written now'}, {size / 2**20:.1f} MiB")
+    print(f"               {preparation.folder}\n")
+
+
+def _show_notes(notes: dict[str, int]) -> None:
+    for name, count in notes.items():
+        print(f"               {name.replace('_', ' ')}: {count:,}")
+
+
 def _dry_run(request: RunRequest) -> int:
     """Show the plan; a split that is not prepared yet has no key yet, so its cells count as new."""
     for preparation in request.preparations:
         meta = read_meta(preparation.folder)
-        place = f"{preparation.dataset.name} · {preparation.protocol.name} · split {preparation.split_seed}"
+        place = preparation.name
         if meta is None:
             for choice in request.choices:
                 print(f"new      {choice.spec.name} ({choice.label}) · {place} · {len(request.seeds)} seed(s)")

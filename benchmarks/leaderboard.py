@@ -1,13 +1,15 @@
 """Leaderboards: records become rows, rows become tables. Every format shows the same rows.
 
 Records with different split fingerprints never share a table, and records of different hardware neither, so that
-times are only ever ranked beside times of the same machine.
+times are only ever ranked beside times of the same machine. The folds of k-fold are one row.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import math
 import shutil
 import statistics as stdlib_statistics
 from collections import defaultdict
@@ -16,21 +18,53 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from algorithms.registry import BY_RATING, CALIBRATED
 from benchmarks.environment import digest
 from benchmarks.records import Record
 from protocols import registry as protocol_registry
 from protocols import statistics
-from protocols.types import EvaluationProtocol, UserStatistic
+from protocols.types import Arrays, EvaluationProtocol, UserStatistic
 
 Row = dict[str, Any]
+Figures = dict[str, dict[str, float | None]]
+"""Metric -> its ``mean``, ``low`` and ``high``."""
 
+MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
+
+_LEGEND = {
+    CALIBRATED: "† scores turned into ratings by a map fitted on validation rows.",
+    BY_RATING: "‡ a rating model, ranking by predicted rating.",
+}
+_PART = "fold"
+"""The protocol's option that says which part of a split a record is about, not which row of a table it belongs to."""
+_RAW_SCORES = "pair_scores"
+"""By far the largest array of a side file, and no figure of a table needs it."""
 _WORST_FIRST = ("failed", "out_of_memory", "timeout", "skipped", "ok")
 _CLOCK_ONLY = ("samples_per_s", "pairs_per_s", "p50_ms", "p99_ms")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells the ok rows of a table apart, on its primary metric.
+
+    Attributes:
+        primary: each ok row's per-user statistic, by the row's rank as text; seeds and splits averaged, folds pooled.
+        p: sign-flip permutation p of every pair of ranks, corrected by Holm over all pairs of the table.
+        minimum_detectable_difference: None below two rows.
+        rank_agreement: ``tau_b`` with ``low`` and ``high`` between sampled and full order of the ``n_rows`` default
+            rows; None where nothing is ranked both ways.
+    """
+
+    primary: dict[str, UserStatistic]
+    p: dict[statistics.Pair, float]
+    minimum_detectable_difference: float | None
+    rank_agreement: dict[str, float | None] | None
 
 
 @dataclass(frozen=True)
@@ -38,12 +72,23 @@ class Table:
     """Rows that may be compared with each other: one data set, protocol, set of splits and machine."""
 
     dataset: str
-    protocol: str
-    protocol_config: dict[str, Any]
+    protocol_name: str
+    protocol: EvaluationProtocol
     split_seeds: tuple[int, ...]
+    n_parts: int
     sizes: dict[str, int]
     hardware: dict[str, Any]
     rows: list[Row]
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the ok records of one row say: statistics over users, figures without any, and the spread over seeds."""
+
+    statistics: dict[str, UserStatistic]
+    plain: dict[str, float]
+    spread: float | None
 
 
 @dataclass(frozen=True)
@@ -55,104 +100,198 @@ class _Column:
 
 
 def build(records: Iterable[Record], results: Path) -> list[Table]:
-    """Tables of all records, best row first, rows without a figure last."""
+    """Tables of all records, by data set and protocol; best row first, rows without a figure last."""
     by_row: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_row[record.row_identity].append(record)
+        parts = ("dataset", "algorithm", "device", "threads", "hardware_fingerprint")
+        by_row[digest([_protocol_data(record), *(record.data[part] for part in parts)])].append(record)
     by_table: dict[str, list[list[Record]]] = defaultdict(list)
     for group in by_row.values():
         first = group[0].data
-        comparable = (first["dataset"]["fingerprint"], first["protocol"], first["hardware_fingerprint"])
+        comparable = (first["dataset"]["fingerprint"], _protocol_data(group[0]), first["hardware_fingerprint"])
         by_table[digest([*comparable, _split_fingerprint(group)])].append(group)
-    return [_table(groups, results) for groups in by_table.values()]
+    protocols = list(protocol_registry.PROTOCOLS)
+    tables = [_table(groups, results) for groups in by_table.values()]
+    return sorted(tables, key=lambda table: (table.dataset, protocols.index(table.protocol_name), title(table)))
 
 
 def rows_of(tables: Iterable[Table], missing: dict[str, str]) -> list[Row]:
-    """All rows in the stable form of ``--format json``, with one for each data set that was not measured."""
+    """All rows in the stable form of ``--format json``, with one for each ``data set (· protocol)`` not measured."""
     rows = [row for table in tables for row in table.rows]
-    for dataset, reason in missing.items():
-        rows.append({**dict.fromkeys(_ROW_FIELDS), "dataset": dataset, "status": "skipped", "reason": reason})
+    for place, reason in missing.items():
+        dataset, _, protocol = place.partition(" · ")
+        empty = {**dict.fromkeys(_ROW_FIELDS), "dataset": dataset, "protocol": protocol or None}
+        rows.append({**empty, "status": "skipped", "reason": reason})
     return rows
 
 
 def render(tables: Sequence[Table], missing: dict[str, str], form: str) -> str:
-    """The tables as ``terminal`` (80 columns wide, or the terminal's width), ``markdown`` or ``json`` text."""
+    """The tables as ``terminal`` (80 columns wide, or the terminal's width), ``markdown``, ``csv`` or ``json`` text."""
     if form == "json":
         return json.dumps(rows_of(tables, missing), indent=1, allow_nan=False)
+    if form == "csv":
+        return _csv(rows_of(tables, missing))
     parts = [_markdown(table) if form == "markdown" else _terminal(table) for table in tables]
-    parts += [f"{dataset}: not measured: {reason}" for dataset, reason in missing.items()]
+    parts += [f"{place}: not measured: {reason}" for place, reason in missing.items()]
     return "\n\n".join(parts)
 
 
+def title(table: Table) -> str:
+    """``ml-latest-small · holdout (folds=5) · split 42 · 1 seed``."""
+    seeds = max((len(row["seeds"]) for row in table.rows), default=1)
+    splits = ", ".join(map(str, table.split_seeds))
+    changed = _changed_options(table.protocol)
+    options = f" ({', '.join(f'{name}={value}' for name, value in changed.items())})" if changed else ""
+    return f"{table.dataset} · {table.protocol_name}{options} · split {splits} · {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def row_name(row: Row) -> str:
+    """``als``, or ``als (factors=64)`` for any but the default options; device and threads where they are unusual."""
+    unusual = [row["label"]] if row["label"] != "default" else []
+    unusual += [row["device"]] if row["device"] != "cpu" else []
+    unusual += [f"{row['threads']} threads"] if row["threads"] != 1 else []
+    return f"{row['algorithm']} ({', '.join(unusual)})" if unusual else str(row["algorithm"])
+
+
+def fraction(value: float) -> str:
+    """Three decimals without the leading zero: ``.605``, ``-.012``, ``1.000``."""
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
 _ROW_FIELDS = (
-    *(
-        "dataset",
-        "protocol",
-        "algorithm",
-        "label",
-        "config",
-        "device",
-        "threads",
-        "seeds",
-        "split_seeds",
-        "status",
-        "reason",
-    ),
-    *("rank", "metrics", "cost", "not_measured", "support", "split_fingerprint", "hardware_fingerprint", "records"),
+    *("dataset", "protocol", "protocol_config", "algorithm", "label", "config", "device", "threads", "seeds"),
+    *("split_seeds", "status", "reason", "rank", "group", "metrics", "spread", "cost", "not_measured", "support"),
+    *("split_fingerprint", "hardware_fingerprint", "records", "table"),
 )
+
+
+# --- from records to a table -----------------------------------------------------------------------------------------
 
 
 def _table(groups: list[list[Record]], results: Path) -> Table:
     first = groups[0][0].data
-    spec = protocol_registry.spec(first["protocol"]["name"])
-    protocol_class = protocol_registry.load_class(spec)
-    protocol = protocol_class(protocol_class.Config(**first["protocol"]["config"]))
-    metrics = _metrics_of_rows(groups, protocol)
-    rows = [_row(group, metrics[index], results) for index, group in enumerate(groups)]
-    sign = -1 if protocol.higher_is_better else 1
+    protocol = _protocol(groups[0][0])
+    measured = [_measure(group, protocol) for group in groups]
+    figures = _figures(measured)
+    rows = [_row(group, figures[index], measured[index].spread, results) for index, group in enumerate(groups)]
 
-    def order(row: Row) -> tuple[bool, float, str]:
-        figure = row["metrics"].get(protocol.primary)
-        value = figure["mean"] if figure else 0.0
-        return row["status"] != "ok", sign * value, f"{row['algorithm']} {row['label']}"
+    def order(index: int) -> tuple[bool, float, str]:
+        row = rows[index]
+        value = (row["metrics"].get(protocol.primary) or {}).get("mean") or 0.0
+        return row["status"] != "ok", -value if protocol.higher_is_better else value, row_name(row)
 
-    rows.sort(key=order)
-    for rank, row in enumerate(rows, start=1):
-        row["rank"] = rank if row["status"] == "ok" else None
-    seeds = sorted({record.data["split"]["seed"] for group in groups for record in group})
-    sizes = {name: first["dataset"][name] for name in ("n_users", "n_items", "n_rows")}
+    places = sorted(range(len(rows)), key=order)
+    ok = [index for index in places if rows[index]["status"] == "ok"]
+    for rank, index in enumerate(ok, start=1):
+        rows[index]["rank"] = rank
+    evidence = _evidence([rows[index] for index in ok], [measured[index].statistics for index in ok], protocol)
+    _set_groups([rows[index] for index in ok], evidence, protocol)
+    about = {
+        "primary": protocol.primary,
+        "minimum_detectable_difference": evidence.minimum_detectable_difference,
+        "rank_agreement": evidence.rank_agreement,
+    }
     return Table(
         dataset=first["dataset"]["name"],
-        protocol=first["protocol"]["name"],
-        protocol_config=first["protocol"]["config"],
-        split_seeds=tuple(seeds),
-        sizes=sizes,
+        protocol_name=first["protocol"]["name"],
+        protocol=protocol,
+        split_seeds=tuple(sorted({record.data["split"]["seed"] for group in groups for record in group})),
+        n_parts=len({record.data["protocol"]["config"].get(_PART) for record in groups[0]}),
+        sizes={name: first["dataset"][name] for name in ("n_users", "n_items", "n_rows")},
         hardware=first["hardware"],
-        rows=rows,
+        rows=[{**rows[index], "table": about} for index in places],
+        evidence=evidence,
     )
 
 
-def _metrics_of_rows(groups: list[list[Record]], protocol: EvaluationProtocol) -> list[dict[str, dict[str, float]]]:
-    """Mean and interval of every metric, seeds averaged per user before users are drawn."""
-    metrics: list[dict[str, dict[str, float]]] = [{} for _ in groups]
-    statistic_of: dict[str, dict[int, UserStatistic]] = defaultdict(dict)
-    for index, group in enumerate(groups):
-        per_user = [protocol.per_user(record.outcomes) for record in group if record.status == "ok"]
-        for name in per_user[0] if per_user else ():
-            statistic_of[name][index] = statistics.average([each[name] for each in per_user])
-    for name, by_row in statistic_of.items():
-        intervals = statistics.bootstrap_intervals(list(by_row.values()))
-        for index, interval in zip(by_row, intervals, strict=True):
-            metrics[index][name] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    return metrics
+def _protocol_data(record: Record) -> dict[str, Any]:
+    """A record's protocol without the number of its fold."""
+    protocol = record.data["protocol"]
+    return {**protocol, "config": {name: value for name, value in protocol["config"].items() if name != _PART}}
 
 
-def _row(group: list[Record], metrics: dict[str, dict[str, float]], results: Path) -> Row:
+def _protocol(record: Record) -> EvaluationProtocol:
+    data = _protocol_data(record)
+    protocol_class = protocol_registry.load_class(protocol_registry.spec(data["name"]))
+    protocol: EvaluationProtocol = protocol_class(protocol_class.Config(**data["config"]))
+    return protocol
+
+
+def _split_fingerprint(group: list[Record]) -> str:
+    """One split's own fingerprint; the hash of them all for a row over several splits or folds."""
+    prints = sorted({record.split_fingerprint for record in group})
+    return prints[0] if len(prints) == 1 else digest(prints)
+
+
+def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
+    """Folds are pooled, then seeds and splits averaged per user; folds count only where all of them are ok."""
+    runs: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    for record in group:
+        runs[record.data["seed"], record.data["split"]["seed"]].append(record)
+    complete = {run: folds for run, folds in runs.items() if all(record.status == "ok" for record in folds)}
+    by_seed: dict[int, list[dict[str, UserStatistic]]] = defaultdict(list)
+    for (seed, _), folds in complete.items():
+        by_seed[seed].append(_merge(statistics.pool, [protocol.per_user(_outcomes(record)) for record in folds]))
+    averaged = _merge(statistics.average, [each for sets in by_seed.values() for each in sets])
+    primary = [_value(_merge(statistics.average, sets)[protocol.primary]) for sets in by_seed.values()]
+    plain: dict[str, list[float]] = defaultdict(list)
+    for record in (record for folds in complete.values() for record in folds):
+        for name, value in record.data["metrics"].items():
+            if name not in averaged and value is not None:
+                plain[name].append(value)
+    means = {name: stdlib_statistics.fmean(values) for name, values in plain.items()}
+    return _Measured(averaged, means, _finite(statistics.spread(primary)))
+
+
+def _outcomes(record: Record) -> Arrays:
+    """The side file without its raw scores."""
+    with np.load(record.path.with_suffix(".npz"), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files if name != _RAW_SCORES}
+
+
+def _merge(
+    how: Callable[[Sequence[UserStatistic]], UserStatistic], sets: Sequence[dict[str, UserStatistic]]
+) -> dict[str, UserStatistic]:
+    """Metric by metric, one statistic from those sets that have it."""
+    merged = {}
+    for name in dict.fromkeys(name for each in sets for name in each):
+        found = [each[name] for each in sets if name in each]
+        merged[name] = how(found) if len(found) > 1 else found[0]
+    return merged
+
+
+def _value(statistic: UserStatistic) -> float:
+    return float(statistic.combine(statistic.sums.sum(axis=0)))
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: what is undefined is null."""
+    return value if math.isfinite(value) else None
+
+
+def _figures(measured: list[_Measured]) -> list[Figures]:
+    """Mean and interval of every metric of every row, from one pass over resampled users."""
+    names = [(index, name) for index, row in enumerate(measured) for name in row.statistics]
+    intervals = statistics.bootstrap_intervals([measured[index].statistics[name] for index, name in names])
+    figures: list[Figures] = [{} for _ in measured]
+    for (index, name), interval in zip(names, intervals, strict=True):
+        figures[index][name] = {edge: _finite(getattr(interval, edge)) for edge in ("mean", "low", "high")}
+    for index, row in enumerate(measured):
+        figures[index] |= {name: {"mean": mean, "low": None, "high": None} for name, mean in row.plain.items()}
+    return figures
+
+
+def _row(group: list[Record], metrics: Figures, spread: float | None, results: Path) -> Row:
     first = group[0].data
     worst = min(group, key=lambda record: _WORST_FIRST.index(record.status))
+    not_measured = dict.fromkeys(_CLOCK_ONLY, "not measured by this suite") | {"peak_gpu_bytes": "no GPU used"}
+    if spread is None:
+        not_measured["spread"] = "needs two model seeds"
     return {
         "dataset": first["dataset"]["name"],
         "protocol": first["protocol"]["name"],
+        "protocol_config": _protocol_data(group[0])["config"],
         "algorithm": first["algorithm"]["name"],
         "label": first["algorithm"]["label"],
         "config": first["algorithm"]["config"],
@@ -163,9 +302,11 @@ def _row(group: list[Record], metrics: dict[str, dict[str, float]], results: Pat
         "status": worst.status,
         "reason": worst.data["reason"],
         "rank": None,
+        "group": None,
         "metrics": metrics,
+        "spread": spread,
         "cost": _cost([record for record in group if record.status == "ok"]),
-        "not_measured": dict.fromkeys(_CLOCK_ONLY, "not measured by this suite") | {"peak_gpu_bytes": "no GPU used"},
+        "not_measured": not_measured,
         "support": first["algorithm"]["support"],
         "split_fingerprint": _split_fingerprint(group),
         "hardware_fingerprint": first["hardware_fingerprint"],
@@ -194,48 +335,79 @@ def _cost(group: list[Record]) -> dict[str, Any]:
     return cost
 
 
-def _split_fingerprint(group: list[Record]) -> str:
-    """One split's own fingerprint; the hash of them all for a row over several."""
-    prints = sorted({record.split_fingerprint for record in group})
-    return prints[0] if len(prints) == 1 else digest(prints)
+# --- how sure the order is -------------------------------------------------------------------------------------------
 
 
-def _name(row: Row) -> str:
-    return row["algorithm"] if row["label"] == "default" else f"{row['algorithm']} ({row['label']})"
+def _evidence(rows: list[Row], of_rows: list[dict[str, UserStatistic]], protocol: EvaluationProtocol) -> Evidence:
+    """``rows`` are the ok ones in order of rank, ``of_rows`` their statistics."""
+    primary = {str(row["rank"]): each[protocol.primary] for row, each in zip(rows, of_rows, strict=True)}
+    full = f"{protocol.primary}/full"
+    both = [each for row, each in zip(rows, of_rows, strict=True) if row["label"] == "default" and full in each]
+    return Evidence(
+        primary=primary,
+        p=statistics.holm(statistics.permutation_p_values(primary)),
+        minimum_detectable_difference=_finite(statistics.minimum_detectable_difference(primary.values())),
+        rank_agreement=_agreement([each[protocol.primary] for each in both], [each[full] for each in both]),
+    )
+
+
+def _agreement(sampled: list[UserStatistic], full: list[UserStatistic]) -> dict[str, float | None] | None:
+    if len(sampled) < 2:
+        return None
+    tau = statistics.rank_agreement(sampled, full)
+    return {"tau_b": _finite(tau.mean), "low": _finite(tau.low), "high": _finite(tau.high), "n_rows": len(sampled)}
+
+
+def _set_groups(rows: list[Row], evidence: Evidence, protocol: EvaluationProtocol) -> None:
+    values = {name: _value(statistic) for name, statistic in evidence.primary.items()}
+    groups = statistics.rank_groups(values, evidence.p, protocol.higher_is_better)
+    for row in rows:
+        row["group"] = groups[str(row["rank"])]
+
+
+# --- terminal and Markdown -------------------------------------------------------------------------------------------
+
+
+def _marked_name(row: Row) -> str:
+    mark = MARKS.get(row["support"])
+    return f"{row_name(row)}{mark}" if mark else row_name(row)
 
 
 def _metric(name: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        figure = row["metrics"].get(name)
-        return _fraction(figure["mean"]) if figure else ""
-
-    return text
+    return lambda row: _optional(fraction, row["metrics"].get(name, {}).get("mean"))
 
 
 def _interval_or_status(name: str) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         figure = row["metrics"].get(name)
-        return f"{_fraction(figure['low'])}–{_fraction(figure['high'])}" if figure else row["status"].replace("_", " ")
+        if row["status"] != "ok" or figure is None:
+            return str(row["status"]).replace("_", " ")
+        return _interval(figure)
 
     return text
 
 
+def _interval(figure: dict[str, float | None]) -> str:
+    low, high = figure["low"], figure["high"]
+    return "" if low is None or high is None else f"{fraction(low)}–{fraction(high)}"
+
+
 def _columns(table: Table) -> list[_Column]:
-    """Rank, name, the protocol's own figures (the primary one with its interval), cost."""
-    protocol = protocol_registry.load_class(protocol_registry.spec(table.protocol))
+    """Group, name, the protocol's own figures (the primary one with its interval and spread), costs that there are."""
     figures = []
-    for header, name in protocol.columns.items():
+    for header, name in table.protocol.columns.items():
         figures.append(_Column(header, _metric(name)))
-        if name == protocol.primary:
+        if name == table.protocol.primary:
             figures.append(_Column("95 %", _interval_or_status(name)))
-    return [
-        _Column("#", lambda row: "" if row["rank"] is None else str(row["rank"])),
-        _Column("algorithm", _name),
-        *figures,
-        _Column("fit s", lambda row: _seconds((row["cost"]["fit_s"] or {}).get("median"))),
-        _Column("users/s", lambda row: _count(row["cost"]["users_per_s"])),
-        _Column("MiB", lambda row: _mebibytes(row["cost"]["peak_rss_bytes"])),
-    ]
+            figures.append(_Column("sd", lambda row: _optional(fraction, row["spread"])))
+    costs = [_Column("fit s", lambda row: _optional(_seconds, (row["cost"]["fit_s"] or {}).get("median")))]
+    if any(row["cost"]["search_s"] for row in table.rows):
+        costs.append(_Column("search", lambda row: _optional(_seconds, row["cost"]["search_s"])))
+    if any(row["cost"]["users_per_s"] for row in table.rows):
+        costs.append(_Column("users/s", lambda row: _optional(_count, row["cost"]["users_per_s"])))
+    costs.append(_Column("MiB", lambda row: _optional(_mebibytes, row["cost"]["peak_rss_bytes"])))
+    group = _Column("grp", lambda row: _optional(str, row["group"]))
+    return [group, _Column("algorithm", _marked_name), *figures, *costs]
 
 
 def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -243,30 +415,57 @@ def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     return [column.header for column in columns], [[column.text(row) for column in columns] for row in table.rows]
 
 
-def _title(table: Table) -> str:
-    seeds = max((len(row["seeds"]) for row in table.rows), default=1)
-    splits = ", ".join(map(str, table.split_seeds))
-    return f"{table.dataset} · {table.protocol} · split {splits} · {seeds} seed{'s' if seeds > 1 else ''}"
+def _changed_options(protocol: EvaluationProtocol) -> dict[str, Any]:
+    default = vars(type(protocol).Config())
+    return {name: value for name, value in vars(protocol.config).items() if value != default[name]}
 
 
 def _notes(table: Table) -> list[str]:
-    """What the figures are, where they come from, and why a row has none."""
-    protocol_class = protocol_registry.load_class(protocol_registry.spec(table.protocol))
-    protocol = protocol_class(protocol_class.Config(**table.protocol_config))
+    """What the figures are, where they come from, how far they go, and why a row has none."""
     sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
     threads = sorted({row["threads"] for row in table.rows})
     notes = [
-        protocol.explain(),
+        table.protocol.explain(),
         f"{sizes['n_rows']} rows, {sizes['n_users']} users, {sizes['n_items']} items. 95 %: bootstrap over users. "
         f"{table.hardware['cpu']}, {'/'.join(map(str, threads))} thread{'s' if threads != [1] else ''}.",
     ]
-    return notes + [f"{_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
+    if table.n_parts > 1:
+        notes.append(f"Pooled over {table.n_parts} folds.")
+    notes += _notes_on_order(table)
+    notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
+    return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
+
+
+def _notes_on_order(table: Table) -> list[str]:
+    evidence = table.evidence
+    notes = []
+    if evidence.minimum_detectable_difference is not None:
+        notes.append(
+            f"grp: the best row of a group and all that cannot be told from it (permutation test over users, 5 %, Holm "
+            f"over {len(evidence.p)} pair{'s' if len(evidence.p) > 1 else ''}). Minimum detectable difference: "
+            f"{fraction(evidence.minimum_detectable_difference)}."
+        )
+    if any(row["spread"] is not None for row in table.rows):
+        notes.append(f"sd: standard deviation of {table.protocol.primary} over model seeds.")
+    agreement = evidence.rank_agreement
+    if agreement is not None and agreement["tau_b"] is not None:
+        interval = f" (95 % {text})" if (text := _interval(agreement)) else ""
+        notes.append(
+            f"Sampled against full-catalogue order of the {agreement['n_rows']} default rows: tau-b "
+            f"{fraction(agreement['tau_b'])}{interval}."
+        )
+    return notes
 
 
 def _terminal(table: Table) -> str:
     headers, rows = _cells(table)
     grid = RichTable(
-        title=_title(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        title=title(table),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for header in headers:
         text = header == "algorithm"
@@ -277,6 +476,7 @@ def _terminal(table: Table) -> str:
         grid.add_row(*map(Text, row))
     console = Console(file=io.StringIO(), width=max(80, shutil.get_terminal_size().columns), highlight=False)
     console.print(grid)
+    console.print()
     for note in _notes(table):
         console.print(Text(note))
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -285,26 +485,68 @@ def _terminal(table: Table) -> str:
 
 def _markdown(table: Table) -> str:
     headers, rows = _cells(table)
-    lines = [f"### {_title(table)}", "", "| " + " | ".join(headers) + " |"]
+    lines = [f"### {title(table)}", "", "| " + " | ".join(headers) + " |"]
     lines.append("|" + "|".join("---" if header == "algorithm" else "---:" for header in headers) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([*lines, "", *(f"* {note}" for note in _notes(table))])
 
 
-def _fraction(value: float) -> str:
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+def _optional(form: Callable[[Any], str], value: Any) -> str:
+    return "" if value is None else form(value)
 
 
-def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _count(value: float | None) -> str:
-    if value is None:
-        return ""
+def _count(value: float) -> str:
     return f"{value:.0f}" if value < 10_000 else f"{value / 1000:.0f} k"
 
 
-def _mebibytes(value: int | None) -> str:
-    return "" if value is None else f"{value / 2**20:.0f}"
+def _mebibytes(value: int) -> str:
+    return f"{value / 2**20:.0f}"
+
+
+# --- CSV -------------------------------------------------------------------------------------------------------------
+
+
+def _csv(rows: list[Row]) -> str:
+    """One line a row; numbers in full precision, what was not measured empty."""
+    lines = [_csv_fields(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, dict.fromkeys(name for line in lines for name in line), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue().rstrip("\n")
+
+
+def _csv_fields(row: Row) -> dict[str, Any]:
+    about = row["table"] or {}
+    fields = {
+        "dataset": row["dataset"],
+        "protocol": row["protocol"],
+        "protocol_config": " ".join(f"{name}={value}" for name, value in (row["protocol_config"] or {}).items()),
+        "split_seeds": " ".join(map(str, row["split_seeds"] or ())),
+        **{name: row[name] for name in ("rank", "group", "algorithm", "label")},
+        "mark": MARKS.get(row["support"]),
+        **{name: row[name] for name in ("status", "reason", "device", "threads")},
+        "n_seeds": len(row["seeds"]) if row["seeds"] else None,
+        "spread": row["spread"],
+    }
+    for name, figure in (row["metrics"] or {}).items():
+        fields |= {name: figure["mean"], f"{name} low": figure["low"], f"{name} high": figure["high"]}
+    for name, value in (row["cost"] or {}).items():
+        if name == "fit_s":
+            value = value or dict.fromkeys(("median", "low", "high"))
+            fields |= {name: value["median"], f"{name} low": value["low"], f"{name} high": value["high"]}
+        else:
+            fields[name] = value
+    agreement = about.get("rank_agreement") or dict.fromkeys(("tau_b", "low", "high"))
+    return fields | {
+        "minimum_detectable_difference": about.get("minimum_detectable_difference"),
+        "tau_b": agreement["tau_b"],
+        "tau_b low": agreement["low"],
+        "tau_b high": agreement["high"],
+        "split_fingerprint": row["split_fingerprint"],
+        "hardware_fingerprint": row["hardware_fingerprint"],
+    }

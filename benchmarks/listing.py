@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from typing import Any
+import sys
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from algorithms import registry as algorithms
 from datasets import registry as datasets
-from datasets.errors import unknown_name
+from datasets.errors import MissingDataError, unknown_name
 from protocols import registry as protocols
+
+if TYPE_CHECKING:
+    from datasets.loader import Loader
+
+WIDTH = 80
 
 
 def show(options: argparse.Namespace) -> int:
@@ -72,9 +79,43 @@ def _show_algorithm(name: str) -> None:
 
 
 def _show_dataset(name: str) -> None:
+    """The data card: what it is, whose terms it has, and the audit where it can be loaded."""
+    from benchmarks.progress import download_progress
+
     spec = datasets.spec(name)
-    for field in dataclasses.fields(spec):
-        print(f"{field.name:<10} {getattr(spec, field.name)}")
+    loader = datasets.load_class(spec)()
+    _print_wrapped([f"{name}: {spec.summary}", "", f"  loader    {spec.target}"])
+    archive = getattr(loader, "archive", None)
+    if archive is not None:
+        _print_wrapped([f"  source    {archive.url}"])
+    try:
+        sources = loader.locate(download_progress(name))
+    except MissingDataError as error:
+        _print_terms(spec.licence, _citation_of_module(loader))
+        _print_wrapped(["", "not audited:"])
+        print(f"  {error}")  # not wrapped: it holds a command to copy
+        return
+    from benchmarks.audit import card
+
+    dataset = loader.load(sources)
+    _print_terms(dataset.licence, dataset.citation)
+    _print_wrapped(["", *card(dataset)])
+
+
+def _print_terms(licence: str, citation: str) -> None:
+    _print_wrapped([f"  licence   {licence}"] + ([f"  citation  {citation}"] if citation else []))
+
+
+def _citation_of_module(loader: Loader) -> str:
+    """The citation of a data set that cannot be loaded: loaders keep it as ``CITATION`` in their module."""
+    return str(getattr(sys.modules[type(loader).__module__], "CITATION", ""))
+
+
+def _print_wrapped(lines: Iterable[str]) -> None:
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        hanging = " " * (indent and indent + 2)
+        print(textwrap.fill(line, WIDTH, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False))
 
 
 def _show_protocol(name: str) -> None:

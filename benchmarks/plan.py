@@ -98,6 +98,14 @@ class Preparation:
     split_seed: int
 
     @cached_property
+    def name(self) -> str:
+        """For people: ``ml-latest-small · holdout (folds=5, fold=0) · split 42``, options where not the default."""
+        default = dataclasses.asdict(protocol_registry.load_class(self.protocol).Config())
+        changed = [f"{name}={value}" for name, value in self.protocol_config.items() if value != default[name]]
+        options = f" ({', '.join(changed)})" if changed else ""
+        return f"{self.dataset.name} · {self.protocol.name}{options} · split {self.split_seed}"
+
+    @cached_property
     def folder(self) -> Path:
         """``cache/splits/<request>``: named by all that decides its content."""
         stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self.sources]
@@ -125,10 +133,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people: ``als (factors=64) · ml-latest-small · seed 0``."""
+        """For people: ``als (factors=64) · ml-latest-small · leave-one-out · split 42 · seed 0``."""
         label = "" if self.choice.label == "default" else f" ({self.choice.label})"
-        place = f"{self.choice.spec.name}{label} · {self.preparation.dataset.name} · {self.preparation.protocol.name}"
-        return f"{place} · split {self.preparation.split_seed} · seed {self.seed}"
+        return f"{self.choice.spec.name}{label} · {self.preparation.name} · seed {self.seed}"
 
     @cached_property
     def key(self) -> str:

@@ -39,10 +39,19 @@ class NothingMeasured(Exception):
 
 
 @dataclass(frozen=True)
-class RunRequest:
-    """All that ``run`` needs, resolved from suite and flags."""
+class PrepareRequest:
+    """The splits to prepare, resolved from suite and flags."""
 
     preparations: list[Preparation]
+    plugins: list[Path]
+    not_measured: dict[str, str]
+    """Data set -> why it is not here."""
+
+
+@dataclass(frozen=True)
+class RunRequest(PrepareRequest):
+    """All that ``run`` needs."""
+
     choices: list[AlgorithmChoice]
     seeds: list[int]
     threads: int
@@ -51,9 +60,6 @@ class RunRequest:
     budget: str
     repeats: int
     results: Path
-    plugins: list[Path]
-    not_measured: dict[str, str]
-    """Data set -> why it is not here."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,23 @@ def execute(request: RunRequest, display: Display) -> RunResult:
         return RunResult(found, {**request.not_measured, **runner.not_measured})
 
 
+def prepare(
+    request: PrepareRequest, display: Display
+) -> tuple[list[tuple[Preparation, dict[str, Any]]], dict[str, str]]:
+    """Prepare the splits that are not prepared yet; measures nothing.
+
+    Returns every split that there is, with its meta data, and why a data set (· protocol) has none.
+
+    Raises:
+        UserError: bad input.
+    """
+    records.sweep_scratch(cache_root())
+    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+        preparer = _Preparer(request, executor, display)
+        prepared = preparer.prepare_all()
+        return prepared, {**request.not_measured, **preparer.not_measured}
+
+
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
     """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
     planned = []
@@ -110,10 +133,10 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
     return planned
 
 
-class _Runner:
-    """One run's workers: preparations, canaries, cells."""
+class _Preparer:
+    """Workers that write no record: one for each split that is not prepared yet."""
 
-    def __init__(self, request: RunRequest, executor: LocalExecutor, display: Display) -> None:
+    def __init__(self, request: PrepareRequest, executor: LocalExecutor, display: Display) -> None:
         self._request = request
         self._executor = executor
         self._display = display
@@ -128,6 +151,47 @@ class _Runner:
             if meta is not None:
                 prepared.append((preparation, meta))
         return prepared
+
+    def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
+        name = f"prepare {preparation.name}"
+        self._display.running(name)
+        request = {
+            "kind": "prepare",
+            "plugins": self._plugins,
+            "dataset": preparation.dataset.target,
+            "sources": [str(path) for path in preparation.sources],
+            "protocol": {"target": preparation.protocol.target, "config": preparation.protocol_config},
+            "split_seed": preparation.split_seed,
+            "target": str(preparation.folder),
+        }
+        ending = self._run(name, request, PREPARE_LIMITS)
+        if ending.status == "skipped":
+            self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = str(ending.reason)
+            return None
+        if ending.status != "ok":
+            trace = ending.event.get("traceback") or ""
+            raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
+        meta: dict[str, Any] = ending.event["meta"]
+        return meta
+
+    def _run(self, name: str, request: Event, limits: Limits) -> Ending:
+        """A worker that writes no record."""
+        with records.scratch_folder(cache_root(), request["kind"]) as scratch:
+            return self._executor.run(request, limits, worker_variables(1, {}), scratch, self._show_progress)
+
+    def _show_progress(self, event: Event) -> Event | None:
+        if event["event"] == "progress":
+            self._display.step(event["phase"], event["step"], event["total"])
+        return None
+
+
+class _Runner(_Preparer):
+    """One run's workers: preparations, canaries, cells."""
+
+    _request: RunRequest
+
+    def __init__(self, request: RunRequest, executor: LocalExecutor, display: Display) -> None:
+        super().__init__(request, executor, display)
 
     def check_canaries(self) -> None:
         """Send scorers with known figures through the real worker function."""
@@ -160,33 +224,6 @@ class _Runner:
         self._display.finished(cell.name, record)
         return record
 
-    def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
-        name = f"prepare {preparation.dataset.name} · {preparation.protocol.name} · split {preparation.split_seed}"
-        self._display.running(name)
-        request = {
-            "kind": "prepare",
-            "plugins": self._plugins,
-            "dataset": preparation.dataset.target,
-            "sources": [str(path) for path in preparation.sources],
-            "protocol": {"target": preparation.protocol.target, "config": preparation.protocol_config},
-            "split_seed": preparation.split_seed,
-            "target": str(preparation.folder),
-        }
-        ending = self._run(name, request, PREPARE_LIMITS)
-        if ending.status == "skipped":
-            self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = str(ending.reason)
-            return None
-        if ending.status != "ok":
-            trace = ending.event.get("traceback") or ""
-            raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
-        meta: dict[str, Any] = ending.event["meta"]
-        return meta
-
-    def _run(self, name: str, request: Event, limits: Limits) -> Ending:
-        """A worker that writes no record."""
-        with records.scratch_folder(cache_root(), request["kind"]) as scratch:
-            return self._executor.run(request, limits, worker_variables(1, {}), scratch, self._show_progress)
-
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
         sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
         if "RECGAUGE_DATA" in os.environ:
@@ -217,11 +254,6 @@ class _Runner:
             return self._show_progress(event)
 
         return respond
-
-    def _show_progress(self, event: Event) -> Event | None:
-        if event["event"] == "progress":
-            self._display.step(event["phase"], event["step"], event["total"])
-        return None
 
     def _record(self, cell: Cell, ending: Ending, variables: dict[str, str]) -> dict[str, Any]:
         event = ending.event

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import os
 import shlex
 import tempfile
+import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 from datasets.cache import cache_root, publish
 from datasets.errors import DataError, MissingDataError
@@ -26,18 +32,25 @@ class Archive:
     """A published zip file with one folder in it.
 
     Attributes:
-        name: the folder inside the zip, and its name below the data roots.
+        name: of the data set, and of its folder below the data roots.
         url: where it is published.
-        size: bytes of the zip.
+        size: bytes of the zip; None where its publisher does not say.
         digest: ``"sha256:..."`` or ``"md5:..."``, as its publisher gives it.
         unpacked_limit: bytes that its content may take.
+        folder: the folder inside the zip, where it is not ``name``.
     """
 
     name: str
     url: str
-    size: int
+    size: int | None
     digest: str
     unpacked_limit: int
+    folder: str | None = None
+
+    @property
+    def folders(self) -> list[str]:
+        """Names that its folder may have on this machine: ours, then that of the zip."""
+        return [self.name] if self.folder is None else [self.name, self.folder]
 
 
 def data_roots() -> list[Path]:
@@ -53,14 +66,15 @@ def locate(archive: Archive, files: tuple[str, ...], progress: Progress | None =
     Raises MissingDataError that says where was looked, why nothing could be fetched, and what to type.
     """
     roots = data_roots()
-    for root in roots:
-        paths = [root / archive.name / file for file in files]
+    for folder in [root / name for root in roots for name in archive.folders]:
+        paths = [folder / file for file in files]
         if all(path.is_file() for path in paths):
             return paths
     try:
         fetch(archive, roots[-1], progress)
     except (OSError, http.client.HTTPException, DataError) as error:
         raise _missing(archive, files, roots, f"fetching failed: {error}") from None
+    paths = [roots[-1] / archive.name / file for file in files]
     if not all(path.is_file() for path in paths):
         raise _missing(archive, files, roots, f"{roots[-1] / archive.name} is incomplete: remove it")
     return paths
@@ -69,18 +83,27 @@ def locate(archive: Archive, files: tuple[str, ...], progress: Progress | None =
 def fetch(archive: Archive, root: Path, progress: Progress | None = None) -> None:
     """Download ``archive``, check its size and digest, and unpack it to ``root/NAME``, in one rename.
 
+    What came of a download that was cut stays in ``root/.NAME.zip.part``, and the next call goes on from there.
+
     Raises OSError or HTTPException where the network or the disk fails, DataError for a wrong archive.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=f".{archive.name}-") as scratch:
-        packed = Path(scratch, "archive.zip")
-        _download(archive, packed, progress)
-        _check_digest(archive, packed)
-        unpacked = Path(scratch, "unpacked")
-        unzip(packed, unpacked, archive.unpacked_limit)
-        if not (unpacked / archive.name).is_dir():
-            raise DataError(f"{archive.url}: the archive holds no folder {archive.name}/")
-        publish(unpacked / archive.name, root / archive.name)
+    part = root / f".{archive.name}.zip.part"
+    with _locked(part) as file:
+        if (root / archive.name).is_dir():  # another process was faster
+            part.unlink()
+            return
+        try:
+            _download(archive, file, progress)
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:
+                part.unlink()
+        # From here on a part that is of no use must not stand in the way of the next call.
+        try:
+            _check_digest(archive, file)
+            _unpack(archive, part, root)
+        finally:
+            part.unlink()
 
 
 def unzip(packed: Path, target: Path, limit: int) -> None:
@@ -96,26 +119,88 @@ def unzip(packed: Path, target: Path, limit: int) -> None:
         raise DataError(f"{packed.name}: damaged zip ({error})") from None
 
 
-def _download(archive: Archive, target: Path, progress: Progress | None) -> None:
-    """Stream the archive to ``target``; one byte too many stops it."""
-    done = 0
-    with urllib.request.urlopen(archive.url, timeout=TIMEOUT_S) as response, target.open("wb") as file:
-        while done <= archive.size and (block := response.read(_BLOCK_BYTES)):
+@contextmanager
+def _locked(path: Path) -> Iterator[BufferedRandom]:
+    """``path`` opened for reading and appending by one process at a time; the others wait."""
+    while True:
+        with path.open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # The process that held it may have removed the file: then ours is not the one with the name.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield file
+                return
+
+
+def _download(archive: Archive, file: BufferedRandom, progress: Progress | None) -> None:
+    """Append to ``file`` what it lacks of the archive. A connection that is cut is taken up again while bytes come."""
+    came = -1
+    while (done := file.seek(0, os.SEEK_END)) > came and done != archive.size:
+        came = done
+        try:
+            total = _stream(archive, file, done, progress)
+        except (ConnectionError, TimeoutError, http.client.IncompleteRead):
+            continue
+        if file.tell() == total:
+            return
+    if done != archive.size:
+        of = f" of {archive.size:,}" if archive.size else ""
+        raise DataError(f"{archive.url}: {done:,}{of} bytes came; they are kept, and the next run goes on from there")
+
+
+def _stream(archive: Archive, file: BufferedRandom, done: int, progress: Progress | None) -> int:
+    """Ask for the archive from byte ``done`` on and append what comes; the size that the whole should have.
+
+    A server that does not know ranges sends all of it, and a part that is none of its file's gets status 416: both
+    start again. One byte too many stops it.
+    """
+    request = urllib.request.Request(archive.url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if not done or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        response = urllib.request.urlopen(archive.url, timeout=TIMEOUT_S)
+    with response:
+        if not _continues(response, done):
+            file.truncate(0)
+            done = 0
+        length = response.headers["Content-Length"]
+        total = archive.size or (done + int(length) if length else None)
+        limit = archive.size or archive.unpacked_limit
+        while done <= limit and (block := response.read(_BLOCK_BYTES)):
             file.write(block)
             done += len(block)
             if progress is not None:
-                progress(done, archive.size)
-    if done != archive.size:
-        came = f"more than {archive.size:,}" if done > archive.size else f"{done:,} of {archive.size:,}"
-        raise DataError(f"{archive.url}: {came} bytes came")
+                progress(done, total or done)
+    if done > limit:
+        file.truncate(0)
+        raise DataError(f"{archive.url}: more than {limit:,} bytes came")
+    return done if total is None else total
 
 
-def _check_digest(archive: Archive, packed: Path) -> None:
+def _continues(response: Any, done: int) -> bool:
+    """Whether ``response`` begins at byte ``done``."""
+    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+        return done == 0
+    return str(response.headers["Content-Range"]).startswith(f"bytes {done}-")
+
+
+def _check_digest(archive: Archive, file: BufferedRandom) -> None:
     algorithm, _, expected = archive.digest.partition(":")
-    with packed.open("rb") as file:
-        found = hashlib.file_digest(file, algorithm).hexdigest()
+    file.seek(0)
+    found = hashlib.file_digest(file, algorithm).hexdigest()
     if found != expected:
-        raise DataError(f"{archive.url}: {algorithm} is {found}, expected {expected}")
+        raise DataError(f"{archive.url}: {algorithm} is {found}, expected {expected}; the download was removed")
+
+
+def _unpack(archive: Archive, packed: Path, root: Path) -> None:
+    folder = archive.folders[-1]
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".{archive.name}-") as scratch:
+        unzip(packed, Path(scratch), archive.unpacked_limit)
+        if not Path(scratch, folder).is_dir():
+            raise DataError(f"{archive.url}: the archive holds no folder {folder}/")
+        publish(Path(scratch, folder), root / archive.name)
 
 
 def _check_entries(archive: zipfile.ZipFile, target: Path, limit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datasets.types import Dataset
@@ -30,3 +30,7 @@ class Loader(ABC):
     @abstractmethod
     def load(self, sources: list[Path]) -> Dataset:
         """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""
+
+    def options(self) -> dict[str, Any]:
+        """What besides its sources decides the data set, as JSON values: part of the key of a cached one."""
+        return {}

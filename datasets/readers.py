@@ -3,113 +3,201 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from datasets.errors import DataError
+from datasets.formats import Field, Format
 
+CSV = Format()
+
+_BLOCK_BYTES = 8 << 20
+_SEPARATOR = "\x1f"  # stands for "::" inside Arrow, which takes one character; refused in such files
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One column to read; other columns of the file are ignored.
-
-    Attributes:
-        name: as the header has it.
-        kind: ``id`` (any text but the empty one), ``number`` (finite in float32), ``seconds`` (int64) or ``text``.
-        low, high: bounds of a ``number``, inclusive; None is no bound.
-        unique: whether an ``id`` may occur once only.
-    """
-
-    name: str
-    kind: Literal["id", "number", "seconds", "text"]
-    low: float | None = None
-    high: float | None = None
-    unique: bool = False
-
-
-def read_table(path: Path, fields: Sequence[Field], delimiter: str = ",") -> dict[str, Any]:
-    """Read the columns ``fields`` of a UTF-8 file with a header line; blank lines are skipped.
+def read_table(path: Path, fields: Sequence[Field], format: Format = CSV) -> dict[str, Any]:
+    """Read the columns ``fields`` of a text file; blank lines are skipped.
 
     Returns, by name: ``id`` a dictionary-encoded ``pa.ChunkedArray`` of strings (see ``datasets.canonical``),
-    ``number`` (n,) float32, ``seconds`` (n,) int64, ``text`` (n,) unicode.
+    ``number`` (n,) float32, ``seconds`` (n,) int64, ``text`` (n,) unicode or None (see ``Field.longest``).
 
-    Raises DataError ``path:line: reason`` for the first line that is wrong (1 is the header), also for an empty file, a
-    missing column, and no rows at all.
+    Raises DataError ``path:line: reason`` for the first line that is wrong (1 is the first of the file), also for an
+    empty file, a missing column, and no rows at all.
     """
-    header = _read_header(path, fields, delimiter)
+    header = read_header(path, fields, format)
     try:
-        table = pa.csv.read_csv(
-            path,
-            parse_options=pa.csv.ParseOptions(delimiter=delimiter),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=[field.name for field in fields],
-                column_types={field.name: _ARROW_TYPES[field.kind] for field in fields},
-                null_values=[],  # "NA" is a text and no number, never a hole
-            ),
-        )
-        columns = {field.name: _CONVERT[field.kind](table.column(field.name), field) for field in fields}
-    except (pa.ArrowInvalid, _RefusedError) as error:
-        raise _first_problem(path, fields, header, delimiter, str(error)) from None
+        with pa.memory_map(str(path)) as source:
+            columns = _parse(source, fields, header, format, skip=int(format.names is None))
+    except (pa.ArrowInvalid, Refused) as error:
+        raise _first_problem(path, fields, header, format, str(error)) from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
+    for field in fields:
+        if field.kind == "id" and (label := over_64_bits(columns[field.name])) is not None:
+            line = _line_of(path, label, header.index(field.name), format)
+            raise DataError.at(path, line, f"column '{field.name}' is {shown(label)}; {OVER_64_BITS}")
     return columns
 
 
-class _RefusedError(Exception):
+def read_header(path: Path, fields: Sequence[Field], format: Format) -> list[str]:
+    """The names of the columns, once it is sure that they are the right ones and that rows follow."""
+    lines = _lines(path, format)
+    if format.names is not None:
+        header, rows_from = list(format.names), 1
+    else:
+        header, rows_from = _names_in(path, next(lines, ""), fields, format), 2
+    if all(line == "\n" for line in lines):
+        where = "at all" if format.names else "below the header"
+        raise DataError.at(path, rows_from, f"no row {where}; at least one is required")
+    return header
+
+
+def split_line(line: str, format: Format) -> list[str] | str:
+    """The fields of one line, or what is wrong with it."""
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        return "not UTF-8; save the file as UTF-8"
+    if format.delimiter == "::" and _SEPARATOR in line:
+        return "control characters are not allowed"
+    if not format.quoted:
+        return line.rstrip("\n").split(format.delimiter)
+    try:
+        return next(csv.reader([line], delimiter=format.delimiter), [])
+    except csv.Error as error:
+        return str(error)
+
+
+class Refused(Exception):
     """A column that Arrow reads and we do not take."""
 
 
 # --- the fast path -----------------------------------------------------------------------------------------------
 
-_ARROW_TYPES = {
+ARROW_TYPES = {
     "id": pa.dictionary(pa.int32(), pa.string()),
     "number": pa.float64(),  # one rounding to float32, the same whatever the file format
     "seconds": pa.int64(),
     "text": pa.string(),
 }
+OVER_64_BITS = "integer ids must fit 64 bits: write them as texts, such as u123"
+
+
+def convert(columns: dict[str, pa.ChunkedArray], fields: Sequence[Field]) -> dict[str, Any]:
+    """Arrow columns of ``ARROW_TYPES`` as ``read_table`` returns them. Raises Refused, without a line."""
+    return {field.name: _CONVERT[field.kind](columns[field.name], field) for field in fields}
+
+
+def over_64_bits(ids: pa.ChunkedArray) -> str | None:
+    """Where all ids are integers, the first that does not fit int64. Among texts, digits are a text like any other."""
+    labels = ids.chunk(0).dictionary
+    try:
+        labels.cast(pa.int64())
+        return None
+    except pa.ArrowInvalid:
+        if not pc.all(pc.match_substring_regex(labels, r"^-?[0-9]+$")).as_py():
+            return None
+    return next((label for label in labels.to_pylist() if not -(2**63) <= int(label) < 2**63), None)
+
+
+def _parse(source: Any, fields: Sequence[Field], header: list[str], format: Format, skip: int) -> dict[str, Any]:
+    """The columns of ``source``, whose first ``skip`` lines are no rows."""
+    if format.delimiter == "::":
+        source = io.BufferedReader(_DoubleColons(source), _BLOCK_BYTES)
+    table = pa.csv.read_csv(
+        source,
+        read_options=pa.csv.ReadOptions(
+            block_size=_BLOCK_BYTES, column_names=header, skip_rows=skip, encoding=format.encoding
+        ),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=_SEPARATOR if format.delimiter == "::" else format.delimiter,
+            quote_char='"' if format.quoted else False,
+        ),
+        convert_options=pa.csv.ConvertOptions(
+            include_columns=[field.name for field in fields],
+            column_types={field.name: ARROW_TYPES[field.kind] for field in fields},
+            null_values=[],  # "NA" is a text and no number, never a hole
+        ),
+    )
+    return convert({field.name: table.column(field.name) for field in fields}, fields)
+
+
+class _DoubleColons(io.RawIOBase):
+    """The bytes of ``source`` with each ``::`` replaced by one separator."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._held = b""  # colons that may belong to the "::" of the next read
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            read = self._source.read(_BLOCK_BYTES)
+            block = self._held + read
+            body = block.rstrip(b":") if read else block
+            self._held = block[len(body) :]
+            if not block:
+                return 0
+            self._ready = memoryview(body.replace(b"::", _SEPARATOR.encode()))
+        n = min(len(buffer), len(self._ready))
+        buffer[:n] = self._ready[:n]
+        self._ready = self._ready[n:]
+        return n
 
 
 def _convert_ids(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
     unified = column.unify_dictionaries()
     labels = unified.chunk(0).dictionary if unified.num_chunks else pa.array([], pa.string())
-    if any(_id_problem(label) for label in labels.to_pylist()):
-        raise _RefusedError(f"column '{field.name}'")
+    bad = pc.or_(pc.equal(labels, ""), pc.match_substring_regex(labels, r"[\n\r\x00]"))
+    if unified.null_count or pc.any(bad).as_py():
+        raise Refused(f"column '{field.name}'")
     if field.unique and len(labels) < len(unified):
-        raise _RefusedError(f"column '{field.name}': an id occurs twice")
+        raise Refused(f"column '{field.name}': an id occurs twice")
     return unified
 
 
 def _convert_numbers(column: pa.ChunkedArray, field: Field) -> Any:
+    values = np.empty(len(column), dtype=np.float32)
+    filled = 0
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused below
-        values = column.to_numpy().astype(np.float32)
-    low = -np.inf if field.low is None else field.low
-    high = np.inf if field.high is None else field.high
-    if not (np.isfinite(values) & (values >= low) & (values <= high)).all():
-        raise _RefusedError(f"column '{field.name}'")
+        for chunk in column.chunks:
+            values[filled : filled + len(chunk)] = chunk.to_numpy()
+            filled += len(chunk)
+    low = -_FLOAT32_MAX if field.low is None else field.low
+    high = _FLOAT32_MAX if field.high is None else field.high
+    # NaN goes through min and max, and compares false.
+    if len(values) and not (values.min() >= low and values.max() <= high):
+        raise Refused(f"column '{field.name}'")
     return values
 
 
 def _convert_seconds(column: pa.ChunkedArray, field: Field) -> Any:
+    if column.null_count:
+        raise Refused(f"column '{field.name}'")
     return column.to_numpy()
 
 
 def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
-    texts = column.to_pylist()
-    if any(_text_problem(text) for text in texts):
-        raise _RefusedError(f"column '{field.name}'")
-    return np.array(texts, dtype=np.str_)
+    if pc.any(pc.match_substring_regex(column, r"[\n\r\x00]")).as_py():
+        raise Refused(f"column '{field.name}'")
+    if field.longest is not None and pc.max(pc.utf8_length(column)).as_py() > field.longest:
+        return None
+    return np.array(column.to_pylist(), dtype=np.str_)
 
 
 _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
@@ -123,66 +211,106 @@ _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
 # --- the first wrong line ------------------------------------------------------------------------------------------
 
 
-def _read_header(path: Path, fields: Sequence[Field], delimiter: str) -> list[str]:
-    """The names in line 1, once it is sure that they are the right ones and that rows follow."""
-    lines = _lines(path)
-    line = next(lines, "")
+def _names_in(path: Path, line: str, fields: Sequence[Field], format: Format) -> list[str]:
     if not line:
         raise DataError.at(path, 1, "the file is empty; a header line is required")
-    header = _split(line, delimiter)
+    header = split_line(line, format)
     if isinstance(header, str):
         raise DataError.at(path, 1, header)
     for field in fields:
         if header.count(field.name) != 1:
             how = "missing" if field.name not in header else "there more than once"
-            raise DataError.at(path, 1, f"column '{field.name}' is {how}; the header is {_shown(line.strip())}")
-    if all(line == "\n" for line in lines):
-        raise DataError.at(path, 2, "no row below the header; at least one is required")
+            raise DataError.at(path, 1, f"column '{field.name}' is {how}; the header is {shown(line.strip())}")
     return header
 
 
-def _first_problem(path: Path, fields: Sequence[Field], header: list[str], delimiter: str, fallback: str) -> DataError:
-    """Read line by line, as strictly as the fast path or more, until a line is wrong."""
+def _first_problem(path: Path, fields: Sequence[Field], header: list[str], format: Format, fallback: str) -> DataError:
+    """Read line by line, as strictly as the fast path or more, until a line is wrong.
+
+    Blocks that the fast path takes are skipped, unless an id has to be compared with those of all blocks.
+    """
     places = [(field, header.index(field.name)) for field in fields]
     seen: dict[str, set[str]] = {field.name: set() for field in fields if field.unique}
-    for number, line in enumerate(_lines(path), start=1):
-        if number == 1 or line == "\n":
+    number, skip = 0, int(format.names is None)
+    for block in _blocks(path):
+        if not seen and _is_good(block, fields, header, format, skip):
+            number += len(_text_lines(block, format))
+            skip = 0
             continue
-        row = _split(line, delimiter)
-        if isinstance(row, str):
-            return DataError.at(path, number, row)
-        if len(row) != len(header):
-            return DataError.at(path, number, f"{len(row)} fields came; the header has {len(header)}")
-        for field, place in places:
-            reason = _problem(row[place], field)
-            if reason is None and row[place] in seen.get(field.name, ()):
-                reason = "it was there before; each id may occur once"
+        for line in _text_lines(block, format):
+            number += 1
+            if skip or line == "\n":
+                skip = 0
+                continue
+            reason = _line_problem(line, places, len(header), format, seen)
             if reason is not None:
-                return DataError.at(path, number, f"column '{field.name}' is {_shown(row[place])}; {reason}")
-            if field.unique:
-                seen[field.name].add(row[place])
+                return DataError.at(path, number, reason)
     return DataError(f"{path}: {fallback}")
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines with their ``\\n``; bytes that are no UTF-8 become lone surrogates, which ``_split`` refuses."""
+def _blocks(path: Path) -> Iterator[bytes]:
+    """Whole lines, some megabytes at a time."""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block + file.readline()
+
+
+def _is_good(block: bytes, fields: Sequence[Field], header: list[str], format: Format, skip: int) -> bool:
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-            for line in file:
-                yield line if line.endswith("\n") else line + "\n"
+        _parse(pa.BufferReader(block), fields, header, format, skip)
+    except (pa.ArrowInvalid, Refused):
+        return False
+    return True
+
+
+def _line_problem(
+    line: str, places: list[tuple[Field, int]], n_columns: int, format: Format, seen: dict[str, set[str]]
+) -> str | None:
+    row = split_line(line, format)
+    if isinstance(row, str):
+        return row
+    if len(row) != n_columns:
+        return f"{len(row)} fields came; {'the header has' if format.names is None else 'required are'} {n_columns}"
+    for field, place in places:
+        reason = _problem(row[place], field)
+        if reason is None and row[place] in seen.get(field.name, ()):
+            reason = "it was there before; each id may occur once"
+        if reason is not None:
+            return f"column '{field.name}' is {shown(row[place])}; {reason}"
+        if field.unique:
+            seen[field.name].add(row[place])
+    return None
+
+
+def _line_of(path: Path, label: str, place: int, format: Format) -> int:
+    """The first line whose field at ``place`` is ``label``."""
+    for number, line in enumerate(_lines(path, format), start=1):
+        row = split_line(line, format) if label in line else []
+        if len(row) > place and row[place] == label:
+            return number
+    raise ValueError(f"{label!r} is not in {path}")
+
+
+def _lines(path: Path, format: Format) -> Iterator[str]:
+    """Lines with their ``\\n``; bytes that are no UTF-8 become lone surrogates, which ``split_line`` refuses."""
+    try:
+        with path.open(encoding=_encoding(format), errors="surrogateescape") as file:
+            yield from _ended(file)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
 
 
-def _split(line: str, delimiter: str) -> list[str] | str:
-    """The fields of one line, or what is wrong with it."""
-    try:
-        line.encode("utf-8")
-        return next(csv.reader([line], delimiter=delimiter), [])
-    except UnicodeEncodeError:
-        return "not UTF-8; save the file as UTF-8"
-    except csv.Error as error:
-        return str(error)
+def _text_lines(block: bytes, format: Format) -> list[str]:
+    text = block.decode(_encoding(format), errors="surrogateescape")
+    return list(_ended(io.StringIO(text, newline=None)))
+
+
+def _ended(lines: Iterable[str]) -> Iterator[str]:
+    return (line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _encoding(format: Format) -> str:
+    return "utf-8-sig" if format.encoding == "utf-8" else format.encoding  # a byte order mark is no part of a name
 
 
 def _problem(text: str, field: Field) -> str | None:
@@ -221,6 +349,7 @@ def _number_problem(text: str, field: Field) -> str | None:
     return None
 
 
-def _shown(text: str, limit: int = 80) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+def shown(text: str, limit: int = 80) -> str:
+    """``text`` in quotes, cut where it is long, for a message of one line."""
+    quoted = repr(text)
+    return quoted if len(quoted) <= limit else quoted[: limit - 3] + "..."

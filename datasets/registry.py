@@ -31,6 +31,9 @@ class DatasetSpec:
     fetchable: bool
 
 
+_GROUPLENS = "GroupLens terms: research, no commercial use without permission"
+_GROUPLENS_BEFORE_2015 = "GroupLens terms: research, no commercial use and no redistribution without permission"
+
 DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec
     for spec in (
@@ -38,7 +41,49 @@ DATASETS: dict[str, DatasetSpec] = {
             name="ml-latest-small",
             target="datasets.movielens:MovieLensSmall",
             summary="MovieLens: 100,836 ratings of 9,724 movies by 610 users, 1996-2018, with genres and years",
-            licence="GroupLens terms: research, no commercial use without permission",
+            licence=_GROUPLENS,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-100k",
+            target="datasets.movielens:MovieLens100K",
+            summary="MovieLens: 100,000 ratings 1-5 of 1,682 movies by 943 users, 1997-1998, genres, years, users",
+            licence=_GROUPLENS_BEFORE_2015,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-1m",
+            target="datasets.movielens:MovieLens1M",
+            summary="MovieLens: 1,000,209 ratings 1-5 of 3,706 movies by 6,040 users, 2000-2003, genres, years, users",
+            licence=_GROUPLENS_BEFORE_2015,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-10m",
+            target="datasets.movielens:MovieLens10M",
+            summary="MovieLens: 10,000,054 ratings of 10,677 movies by 69,878 users, 1995-2009, with genres and years",
+            licence=_GROUPLENS_BEFORE_2015,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-20m",
+            target="datasets.movielens:MovieLens20M",
+            summary="MovieLens: 20,000,263 ratings of 26,744 movies by 138,493 users, 1995-2015, with genres and years",
+            licence=_GROUPLENS,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-25m",
+            target="datasets.movielens:MovieLens25M",
+            summary="MovieLens: 25,000,095 ratings of 59,047 movies by 162,541 users, 1995-2019, with genres and years",
+            licence=_GROUPLENS,
+            fetchable=True,
+        ),
+        DatasetSpec(
+            name="ml-32m",
+            target="datasets.movielens:MovieLens32M",
+            summary="MovieLens: 32,000,204 ratings of 84,432 movies by 200,948 users, 1995-2023, with genres and years",
+            licence=_GROUPLENS,
             fetchable=True,
         ),
         DatasetSpec(

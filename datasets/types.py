@@ -34,6 +34,25 @@ class Interactions:
     n_items: int
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        for name, column, size in (("users", self.users, self.n_users), ("items", self.items, self.n_items)):
+            if len(column) and (column.min() < 0 or column.max() >= size):
+                raise ValueError(f"{name} must lie in [0, {size})")
+        if not np.isfinite(self.values).all():
+            raise ValueError("values must be finite")
+
+    @classmethod
+    def unchanged(cls, **fields: Any) -> Interactions:
+        """From fields that were checked before they were stored and have not changed since (``datasets.store``).
+
+        Types and lengths are checked all the same; ranges would need a pass over memory-mapped columns.
+        """
+        rows = object.__new__(cls)
+        rows.__dict__.update(fields)
+        rows._check_shapes()
+        return rows
+
+    def _check_shapes(self) -> None:
         columns: dict[str, tuple[npt.NDArray[Any], Any]] = {
             "users": (self.users, np.int32),
             "items": (self.items, np.int32),
@@ -46,11 +65,6 @@ class Interactions:
                 raise ValueError(f"{name} must be a vector of {np.dtype(dtype)}, got {column.ndim}-d {column.dtype}")
             if len(column) != len(self.users):
                 raise ValueError(f"{name} has {len(column)} rows, users has {len(self.users)}")
-        for name, column, size in (("users", self.users, self.n_users), ("items", self.items, self.n_items)):
-            if len(column) and (column.min() < 0 or column.max() >= size):
-                raise ValueError(f"{name} must lie in [0, {size})")
-        if not np.isfinite(self.values).all():
-            raise ValueError("values must be finite")
 
     def __len__(self) -> int:
         return len(self.users)

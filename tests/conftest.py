@@ -77,9 +77,10 @@ class CommandLine:
         return Finished(process.returncode, out, err)
 
     def run(self, *arguments: str, timeout: float = 120, **variables: str) -> Finished:
-        """``run`` on the synthetic data unless the arguments say otherwise."""
+        """``run`` leave-one-out on the synthetic data unless the arguments say otherwise."""
         data = () if "--dataset" in arguments else ("--dataset", "synthetic-genres")
-        return self("run", "--results", str(self.results), *data, *arguments, timeout=timeout, **variables)
+        protocol = () if "--protocol" in arguments else ("--protocol", "leave-one-out")
+        return self("run", "--results", str(self.results), *data, *protocol, *arguments, timeout=timeout, **variables)
 
 
 @pytest.fixture

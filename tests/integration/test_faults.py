@@ -15,6 +15,7 @@ import pytest
 from conftest import MISBEHAVING, CommandLine
 
 PLUGIN = ("--plugin", str(MISBEHAVING))
+LEAVE_ONE_OUT = ("--protocol", "leave-one-out")
 
 
 def records_of(results: Path, algorithm: str) -> list[dict]:
@@ -81,7 +82,7 @@ def test_worker_killed_by_signal_is_one_failed_row(benchmarks: CommandLine) -> N
 
 def test_kill_9_on_a_running_worker_from_outside(benchmarks: CommandLine) -> None:
     process = benchmarks.start(
-        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *PLUGIN),
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
         *("--algorithm", "sleeps,popularity", "--set", "sleeps.seconds=30"),
     )
     wait_until(lambda: any("benchmarks.worker" in worker.cmdline() for worker in workers_of(benchmarks.results)))
@@ -137,7 +138,9 @@ def test_cheating_gains_nothing(benchmarks: CommandLine, algorithm: str) -> None
 
 def test_kill_9_on_the_harness_loses_only_the_cell_in_flight(benchmarks: CommandLine) -> None:
     arguments = (*PLUGIN, "--algorithm", "popularity,random,sleeps,constant", "--set", "sleeps.seconds=3")
-    process = benchmarks.start("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *arguments)
+    process = benchmarks.start(
+        "run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *arguments
+    )
     wait_until(lambda: records_of(benchmarks.results, "random") and workers_of(benchmarks.results))
     process.kill()
     process.communicate()
@@ -156,7 +159,7 @@ def test_kill_9_on_the_harness_loses_only_the_cell_in_flight(benchmarks: Command
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_nothing_running_and_says_how_to_go_on(benchmarks: CommandLine, number: int) -> None:
     process = benchmarks.start(
-        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *PLUGIN),
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
         *("--algorithm", "popularity,hangs"),
     )
     wait_until(lambda: records_of(benchmarks.results, "popularity") and workers_of(benchmarks.results))

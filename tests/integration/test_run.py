@@ -68,7 +68,8 @@ def test_records_follow_their_schema_and_name_nobody(benchmarks: CommandLine) ->
 
 def test_results_folder_may_be_relative(in_copy: Callable[[], CommandLine]) -> None:
     benchmarks = in_copy()
-    ended = benchmarks("run", "--results", "results/runs", "--dataset", "synthetic-genres", "--algorithm", "als")
+    options = ("--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--algorithm", "als")
+    ended = benchmarks("run", "--results", "results/runs", *options)
     assert ended.code == 0, ended.out
     assert len(read_records(benchmarks.root / "results" / "runs")) == 1
 
@@ -156,15 +157,8 @@ def test_equal_configs_are_one_cell_however_they_are_written(benchmarks: Command
 
 
 def test_peak_memory_of_a_small_cell_is_not_its_parents(benchmarks: CommandLine) -> None:
-    command = [
-        "run",
-        "--results",
-        str(benchmarks.results),
-        "--dataset",
-        "synthetic-genres",
-        "--algorithm",
-        "popularity",
-    ]
+    command = ["run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres"]
+    command += ["--protocol", "leave-one-out", "--algorithm", "popularity"]
     script = f"ballast = bytearray(800 << 20)\nfrom benchmarks.cli import main\nmain({command!r})"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
     (record,) = read_records(benchmarks.results).values()
@@ -178,7 +172,8 @@ def test_missing_framework_is_a_skipped_row_with_the_install_line(in_copy: Calla
     registry.write_text(registry.read_text().replace('"rectools-lightfm"', '"rectools-lightfm-missing"'))
     ended = benchmarks.run("--algorithm", "lightfm,popularity")
     assert ended.code == 0
-    assert "skipped" in ended.out and "pip install -c constraints.txt '.[lightfm]'" in ended.out
+    assert "skipped" in ended.out
+    assert "pip install -c constraints.txt '.[lightfm]'" in " ".join(ended.out.split())
 
 
 def test_leaderboard_command_prints_what_run_printed(benchmarks: CommandLine) -> None:
@@ -272,15 +267,30 @@ def test_bad_data_is_refused_with_file_line_and_reason(
     assert not benchmarks.results.exists()
 
 
-def test_figures_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
+def test_ranking_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
     ended = benchmarks.run("--dataset", "ml-latest-small", "--format", "json")
     assert ended.code == 0
     rates = {row["algorithm"]: row["metrics"]["hr@10"]["mean"] for row in json.loads(ended.out)}
     assert 0.58 <= rates["popularity"] <= 0.65 and 0.07 <= rates["random"] <= 0.13
     assert rates["als"] >= 0.70 and rates["lightfm"] >= 0.71 and rates["ease"] >= 0.73
+    assert rates["item-knn"] >= 0.64 and 0.15 <= rates["content-cosine"] <= 0.30
 
 
-def test_nothing_can_be_learned_from_noise(benchmarks: CommandLine) -> None:
+def test_rating_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
+    holdout = ("--dataset", "ml-latest-small", "--protocol", "holdout", "--format", "json")
+    ended = benchmarks.run(*holdout, "--algorithm", "bias,biased-als,popularity")
+    rmse = {row["algorithm"]: row["metrics"]["rmse"]["mean"] for row in json.loads(ended.out)}
+    r2 = {row["algorithm"]: row["metrics"]["r2"]["mean"] for row in json.loads(ended.out)}
+    assert rmse["bias"] <= 0.875 and r2["bias"] >= 0.29
+    assert rmse["biased-als"] <= 0.862 and rmse["biased-als"] <= 0.99 * rmse["bias"]
+
+    folds = benchmarks.run(*holdout, "--algorithm", "bias", "--folds", "5")
+    (row,) = json.loads(folds.out)
+    assert len(row["records"]) == 5
+    assert abs(row["metrics"]["rmse"]["mean"] - rmse["bias"]) <= 0.01
+
+
+def test_no_rank_is_learned_from_noise(benchmarks: CommandLine) -> None:
     ended = benchmarks.run("--splits", "3", "--format", "json")
     assert ended.code == 0
     for row in json.loads(ended.out):
@@ -288,3 +298,20 @@ def test_nothing_can_be_learned_from_noise(benchmarks: CommandLine) -> None:
         figure = row["metrics"]["hr@10"]
         standard_error = (figure["high"] - figure["low"]) / 2 / 1.96
         assert abs(figure["mean"] - 0.10) <= 4 * standard_error, row["algorithm"]
+
+
+def test_no_rating_is_learned_from_noise(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--protocol", "holdout", "--format", "json")
+    assert ended.code == 0
+    for row in json.loads(ended.out):
+        name, rmse, r2 = row["algorithm"], row["metrics"]["rmse"]["mean"], row["metrics"]["r2"]
+        # R² = 1 − (RMSE / RMSE of the constant that is the test mean)²
+        of_constant = 1 / (1 - r2["mean"]) ** 0.5
+        assert r2["low"] <= 0 and rmse > 0 and 1 / of_constant >= 0.995, name
+        limit = {"calibrated": 1.01, "native": 1.04}[row["support"]]
+        assert 1 / of_constant <= limit, name
+
+
+def test_a_protocol_that_a_data_set_cannot_serve_is_skipped(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run("--protocol", "holdout", "--by", "time", "--algorithm", "bias")
+    assert ended.code == 0 and "has no times" in ended.out

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from datasets.canonical import Metadata, build_dataset, canonicalise, inner_ids
 from datasets.errors import DataError
-from datasets.readers import Field, read_table
+from datasets.formats import Field, Format
+from datasets.readers import read_table
 from datasets.types import Column, Dataset
 
 Row = tuple[int, int, float, int]
@@ -81,6 +82,12 @@ def test_row_order_makes_no_difference(table: list[Row], data: st.DataObject, wi
         assert (ours is None and theirs is None) or ours.tobytes() == theirs.tobytes()
 
 
+def test_a_second_decides_the_order() -> None:
+    """float32 is 128 s coarse here: both rows would have one time, and the larger item id would come last."""
+    table: list[Row] = [(1, 10, 3.0, 1_500_000_001), (1, 20, 4.0, 1_500_000_000)]
+    assert rows_of(build(table)) == [(1, 1_500_000_000, 20, 4.0), (1, 1_500_000_001, 10, 3.0)]
+
+
 def test_both_zeros_are_one_value() -> None:
     rows: list[Row] = [(1, 10, 0.0, 5), (1, 10, -0.0, 5)]
     stored = {build(order).interactions.values.tobytes() for order in (rows, rows[::-1], rows[1:])}
@@ -107,7 +114,7 @@ def test_the_file_makes_no_difference(
     path = Path(tmp_path_factory.getbasetemp(), "table.csv")
     path.write_text(text.getvalue(), newline="")
     fields = [Field("user", "id"), Field("item", "id"), Field("value", "number"), Field("time", "seconds")]
-    read = read_table(path, fields, delimiter)
+    read = read_table(path, fields, Format(delimiter))
     changes = {"users": read["user"], "items": read["item"], "values": read["value"], "times": read["time"]}
     assert build(table, **changes).fingerprint == build(table).fingerprint
 

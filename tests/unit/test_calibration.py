@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from algorithms.base import Recommender
+from algorithms.types import FitContext, Task, TrainSet
+from benchmarks import split_store
+from benchmarks.seal import Seal
+from benchmarks.worker import measure
 from datasets.errors import DataError
+from datasets.types import Dataset, Interactions
 from protocols.calibration import fit_calibration
+from protocols.holdout import Holdout
+from protocols.splits import random_holdout
 
 
 def test_bins_hold_equal_counts_and_their_means() -> None:
@@ -58,3 +68,42 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
         fit_calibration(np.empty(0), np.empty(0))
     with pytest.raises(ValueError, match="1 of 2 validation scores are not finite"):
         fit_calibration(np.array([1.0, np.nan]), np.array([1.0, 2.0]))
+
+
+def test_a_cell_is_calibrated_on_validation_rows_of_a_train_only_fit(tmp_path: Path) -> None:
+    """Training ratings are 4, validation 2, test 5: the map that rests on validation rows alone says 2 everywhere."""
+    n_users, n_items = 20, 12
+    rows_of_fits = []
+
+    class PairIndex(Recommender):
+        """A ranking model with a score of its own for every pair."""
+
+        def _fit(self, train: TrainSet, run: FitContext) -> None:
+            rows_of_fits.append(len(train.interactions))
+
+        def _score(self, users: np.ndarray) -> np.ndarray:
+            return users[:, None] * float(self.n_items) + np.arange(self.n_items)
+
+    division = random_holdout(n_users * n_items, 42)
+    users, items = np.divmod(np.arange(n_users * n_items, dtype=np.int32), np.int32(n_items))
+    values = np.where(division.test, 5, np.where(division.valid, 2, 4)).astype(np.float32)
+    rows = Interactions(users, items, values, None, n_users, n_items)
+    dataset = Dataset("dense", rows, np.arange(n_users), np.arange(n_items), (1.0, 5.0), "", "", "")
+    folder = tmp_path / "split"
+    split_store.prepare(folder, dataset, Holdout(), 42)
+    measured = measure(
+        PairIndex,
+        split_store.load_train_set(folder / "fit", Task.RATING),
+        FitContext(),
+        Holdout(),
+        lambda: (
+            split_store.load_question(folder),
+            split_store.load_labels(folder),
+            split_store.load_seen(folder / "fit"),
+        ),
+        Seal(),
+        validation=split_store.load_validation(folder, Task.RATING),
+    )
+    assert measured.outcomes["sum_y"].sum() == 5 * division.test.sum()
+    assert measured.metrics["rmse"] == pytest.approx(3)
+    assert rows_of_fits[1:] == [division.train.sum(), (~division.test).sum()]  # the first is the warm-up

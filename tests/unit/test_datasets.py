@@ -14,7 +14,7 @@ import pytest
 
 from datasets import registry
 from datasets.errors import DataError, UserError
-from datasets.movielens import MovieLensSmall, year_of
+from datasets.movielens import MovieLens1M, MovieLens10M, MovieLens100K, MovieLensSmall, year_of
 from datasets.synthetic_genres import SyntheticGenres
 from datasets.types import Dataset
 
@@ -127,6 +127,87 @@ def test_the_year_is_what_ends_the_title(title: str, year: float) -> None:
     assert year_of(title) == pytest.approx(year, nan_ok=True)
 
 
+# --- the formats of the family --------------------------------------------------------------------------------------
+
+
+def hundred_k(folder: Path) -> list[Path]:
+    """Lines as ml-100k has them: tabs, ``|`` with 19 genre flags, latin-1, a title in quotes."""
+    story, unknown = "0|0|0|1|1|1" + "|0" * 13, "1" + "|0" * 18
+    items = (
+        f"1|Toy Story (1995)|01-Jan-1995||http://us.imdb.com/M/title-exact?Toy%20Story%20(1995)|{story}\n"
+        f'2|"Misérables", Les (1995)|01-Jan-1995||http://us.imdb.com|{unknown}\n'
+        f"267|unknown||||{unknown}\n"
+    )
+    (folder / "u.data").write_text("196\t1\t3\t881250949\n186\t2\t5\t891717742\n196\t267\t1\t881250949\n")
+    (folder / "u.item").write_bytes(items.encode("latin-1"))
+    (folder / "u.user").write_bytes("186|24|M|technician|85711\n196|53|F|other|94043\n".encode("latin-1"))
+    return [folder / name for name in ("u.data", "u.item", "u.user")]
+
+
+def test_ml_100k_is_read(tmp_path: Path) -> None:
+    dataset = MovieLens100K().load(hundred_k(tmp_path))
+    assert dataset.rating_scale == (1.0, 5.0)
+    assert dataset.user_ids.tolist() == [186, 196] and dataset.item_ids.tolist() == [1, 2, 267]
+    assert dataset.interactions.values.tolist() == [5.0, 3.0, 1.0]
+    assert dataset.interactions.times is not None
+    assert dataset.interactions.times.tolist() == [891717742, 881250949, 881250949]
+    assert dataset.item_titles is not None
+    assert dataset.item_titles.tolist() == ["Toy Story (1995)", '"Misérables", Les (1995)', "unknown"]
+    assert dataset.item_columns["genres"].values.tolist() == ["Animation|Children's|Comedy", "", ""]
+    np.testing.assert_array_equal(dataset.item_columns["year"].values, [1995.0, 1995.0, np.nan])
+    assert {name: column.values.tolist() for name, column in dataset.user_columns.items()} == {
+        "age": [24.0, 53.0],
+        "gender": ["M", "F"],
+        "occupation": ["technician", "other"],
+    }
+
+
+def test_ml_1m_is_read(tmp_path: Path) -> None:
+    ratings, movies, users = (tmp_path / name for name in ("ratings.dat", "movies.dat", "users.dat"))
+    ratings.write_text("1::1193::5::978300760\n2::661::3::978302109\n")
+    text = '661::"Great Performances" Cats (1998)::Musical\n1193::Mission: Impossible, L\'été (1996)::Action|Drama\n'
+    movies.write_bytes(text.encode("latin-1"))
+    users.write_text("1::F::1::10::48067\n2::M::56::16::70072\n")
+    dataset = MovieLens1M().load([ratings, movies, users])
+    assert dataset.item_titles is not None
+    assert dataset.item_titles.tolist() == ['"Great Performances" Cats (1998)', "Mission: Impossible, L'été (1996)"]
+    assert dataset.item_columns["genres"].values.tolist() == ["Musical", "Action|Drama"]
+    assert dataset.user_columns["age"].values.tolist() == [1.0, 56.0]
+    assert dataset.user_columns["occupation"].values.tolist() == ["10", "16"]
+    assert dataset.rating_scale == (1.0, 5.0)
+
+    ratings.write_text("1::1193::5::978300760\n2::661::0.5::978302109\n")
+    with pytest.raises(DataError, match=r"ratings\.dat:2: column 'rating' is '0\.5'; a number from 1\.0 to 5\.0"):
+        MovieLens1M().load([ratings, movies, users])
+
+
+def test_ml_10m_is_read(tmp_path: Path) -> None:
+    ratings, movies = tmp_path / "ratings.dat", tmp_path / "movies.dat"
+    ratings.write_text("1::122::5::838985046\n2::185::0.5::838983525\n")
+    movies.write_text("122::Boomerang (1992)::(no genres listed)\n185::Amélie: Net (2001)::Action\n", encoding="utf-8")
+    dataset = MovieLens10M().load([ratings, movies])
+    assert dataset.interactions.values.tolist() == [5.0, 0.5]
+    assert dataset.item_titles is not None and dataset.item_titles.tolist()[1] == "Amélie: Net (2001)"
+    assert dataset.item_columns["genres"].values.tolist() == ["", "Action"]
+    assert dataset.user_columns == {}
+
+
+@pytest.mark.parametrize("bad", ["1::122::5", "1::122::5::6::7", "1::122::five::6", "::122::5::6", "1:122:5:6"])
+def test_a_bad_line_between_double_colons_is_named(tmp_path: Path, bad: str) -> None:
+    ratings = tmp_path / "ratings.dat"
+    ratings.write_text(f"1::122::5::838985046\n{bad}\n2::185::0.5::838983525\n")
+    with pytest.raises(DataError, match=r"ratings\.dat:2: "):
+        MovieLens10M().load([ratings, tmp_path / "movies.dat"])
+
+
+def test_the_archive_of_ml_10m_may_lie_as_it_was_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECGAUGE_DATA", str(tmp_path))
+    (tmp_path / "ml-10M100K").mkdir()
+    for name in ("ratings.dat", "movies.dat"):
+        (tmp_path / "ml-10M100K" / name).touch()
+    assert MovieLens10M().locate()[0] == tmp_path / "ml-10M100K" / "ratings.dat"
+
+
 # --- synthetic-genres --------------------------------------------------------------------------------------------
 
 
@@ -222,9 +303,11 @@ def test_the_registry_imports_the_standard_library_only() -> None:
 
 
 def test_finding_files_needs_no_numpy(tmp_path: Path) -> None:
-    (tmp_path / "ml-latest-small").mkdir()
-    for name in ("ratings.csv", "movies.csv"):
-        (tmp_path / "ml-latest-small" / name).touch()
+    for spec in registry.DATASETS.values():
+        loader = registry.load_class(spec)
+        (tmp_path / spec.name).mkdir()
+        for name in getattr(loader, "files", ()):
+            (tmp_path / spec.name / name).touch()
     code = f"""
 import os; os.environ["RECGAUGE_DATA"] = {str(tmp_path)!r}
 from datasets import registry

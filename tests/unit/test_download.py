@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -44,13 +46,13 @@ def serve() -> Iterator[Serve]:
     """``serve(body)`` answers every request with ``body`` and returns the archive that it claims to be."""
     servers: list[ThreadingHTTPServer] = []
 
-    def start(body: bytes, *, sent: int | None = None, status: int = 200, limit: int = 1 << 20) -> Archive:
+    def start(body: bytes, *, status: int = 200, limit: int = 1 << 20) -> Archive:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body[:sent])
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
@@ -109,7 +111,8 @@ def test_the_chosen_folder_comes_before_the_cache(
 def test_a_wrong_checksum_is_refused(serve: Serve, roots: Path) -> None:
     archive = serve(packed(CONTENT))
     wrong = Archive("toy", archive.url, archive.size, "sha256:" + "0" * 64, archive.unpacked_limit)
-    assert "sha256 is " in only_error(wrong, roots)
+    message = only_error(wrong, roots)
+    assert "sha256 is " in message and "the download was removed" in message
 
 
 def test_md5_is_understood_too(serve: Serve, roots: Path) -> None:
@@ -119,9 +122,118 @@ def test_md5_is_understood_too(serve: Serve, roots: Path) -> None:
     assert download.locate(by_md5, FILES)[0].is_file()
 
 
-def test_a_cut_download_is_refused(serve: Serve, roots: Path) -> None:
-    archive = serve(packed(CONTENT), sent=100)
-    assert f"100 of {archive.size:,} bytes came" in only_error(archive, roots)
+# --- cut downloads -------------------------------------------------------------------------------------------------
+
+
+class Cutting:
+    """A server of ``body`` that sends at most ``cuts[i]`` bytes of its i-th answer; afterwards all."""
+
+    def __init__(self, body: bytes, cuts: list[int], ranges: bool) -> None:
+        self.body, self.cuts, self.ranges = body, list(cuts), ranges
+        self.asked: list[str | None] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{self.server.server_port}/toy.zip"
+        self.archive = Archive("toy", url, len(body), f"sha256:{hashlib.sha256(body).hexdigest()}", 1 << 20)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers["Range"]
+        self.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        if start >= len(self.body):
+            request.send_error(416)
+            return
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
+        request.send_header("Content-Length", str(len(self.body) - start))
+        request.end_headers()
+        cut = self.cuts.pop(0) if self.cuts else len(self.body)
+        request.wfile.write(self.body[start : start + cut])
+
+
+@pytest.fixture
+def cutting() -> Iterator[Callable[..., Cutting]]:
+    servers: list[Cutting] = []
+
+    def start(cuts: list[int], ranges: bool = True) -> Cutting:
+        servers.append(Cutting(packed(CONTENT), cuts, ranges))
+        return servers[-1]
+
+    yield start
+    for each in servers:
+        each.server.shutdown()
+        each.server.server_close()
+
+
+def test_a_cut_connection_is_taken_up_again(cutting: Callable[..., Cutting], roots: Path) -> None:
+    server = cutting([100, 50])
+    steps: list[int] = []
+    paths = download.locate(server.archive, FILES, lambda done, total: steps.append(done))
+    assert paths[1].read_bytes() == CONTENT["toy/movies.csv"]
+    assert server.asked == [None, "bytes=100-", "bytes=150-"]
+    assert steps[:2] == [100, 150] and steps[-1] == server.archive.size
+    assert list(roots.iterdir()) == [roots / "toy"]
+
+
+def test_the_next_run_goes_on_from_where_the_last_was_cut(cutting: Callable[..., Cutting], roots: Path) -> None:
+    server = cutting([100, 0])
+    with pytest.raises(MissingDataError, match=rf"100 of {server.archive.size:,} bytes came; they are kept"):
+        download.locate(server.archive, FILES)
+    assert (roots / ".toy.zip.part").stat().st_size == 100
+
+    assert download.locate(server.archive, FILES)[1].read_bytes() == CONTENT["toy/movies.csv"]
+    assert server.asked == [None, "bytes=100-", "bytes=100-"]
+    assert list(roots.iterdir()) == [roots / "toy"]
+
+
+def test_a_server_without_ranges_starts_again(cutting: Callable[..., Cutting], roots: Path) -> None:
+    server = cutting([100], ranges=False)
+    assert download.locate(server.archive, FILES)[1].read_bytes() == CONTENT["toy/movies.csv"]
+    assert server.asked == [None, "bytes=100-"]
+
+
+@pytest.mark.parametrize("size", ["known", "unknown"])
+def test_a_part_of_another_file_is_removed_and_said(cutting: Callable[..., Cutting], roots: Path, size: str) -> None:
+    server = cutting([])
+    archive = server.archive if size == "known" else dataclasses.replace(server.archive, size=None)
+    roots.mkdir(parents=True)
+    (roots / ".toy.zip.part").write_bytes(b"x" * 100)
+    with pytest.raises(MissingDataError, match=r"sha256 is .*; the download was removed"):
+        download.locate(archive, FILES)
+    assert list(roots.iterdir()) == []
+    assert download.locate(archive, FILES)[0].is_file()
+
+
+def test_a_part_that_is_longer_than_the_archive_starts_again(cutting: Callable[..., Cutting], roots: Path) -> None:
+    server = cutting([])
+    roots.mkdir(parents=True)
+    (roots / ".toy.zip.part").write_bytes(b"x" * (len(server.body) + 1))
+    assert download.locate(server.archive, FILES)[0].is_file()
+    assert server.asked == [f"bytes={len(server.body) + 1}-", None]
+
+
+def test_two_that_fetch_at_once_fetch_once(cutting: Callable[..., Cutting], roots: Path) -> None:
+    server = cutting([])
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: download.locate(server.archive, FILES), range(2)))
+    assert found[0] == found[1] and found[0][0].is_file()
+    assert server.asked == [None]
+    assert list(roots.iterdir()) == [roots / "toy"]
+
+
+def test_an_archive_of_unknown_size_is_bounded(serve: Serve, roots: Path) -> None:
+    archive = dataclasses.replace(serve(packed(CONTENT)), size=None, unpacked_limit=50)
+    assert "more than 50 bytes came" in only_error(archive, roots)
 
 
 def test_more_bytes_than_published_are_refused(serve: Serve, roots: Path) -> None:

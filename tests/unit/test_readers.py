@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from datasets.canonical import inner_ids
 from datasets.errors import DataError
-from datasets.readers import Field, read_table
+from datasets.formats import Field, Format
+from datasets.readers import _BLOCK_BYTES, read_table
 
 FIELDS = [Field("user", "id"), Field("item", "id"), Field("rating", "number", 0.5, 5.0), Field("time", "seconds")]
 HEADER = "user,item,rating,time\n"
@@ -50,7 +52,7 @@ def test_line_endings_blank_lines_and_byte_order_marks_do_not_matter(tmp_path: P
 @pytest.mark.parametrize("delimiter", ["\t", ";", "|"])
 def test_other_delimiters(tmp_path: Path, delimiter: str) -> None:
     path = write(tmp_path, (HEADER + GOOD).replace(",", delimiter))
-    assert read_table(path, FIELDS, delimiter)["item"].to_pylist() == ["10", "20"]
+    assert read_table(path, FIELDS, Format(delimiter))["item"].to_pylist() == ["10", "20"]
 
 
 def test_texts_may_be_empty_and_na_is_a_text(tmp_path: Path) -> None:
@@ -116,8 +118,8 @@ def test_a_number_without_bounds_is_still_finite(tmp_path: Path, value: str) -> 
 
 
 def test_a_file_of_many_blocks(tmp_path: Path) -> None:
-    """Arrow reads in blocks of 1 MiB, each with a dictionary of its own."""
-    n_rows = 200_000
+    """Arrow reads in blocks of some megabytes, each with a dictionary of its own."""
+    n_rows = 400_000
     content = HEADER + "".join(f"user-{row},{row},4.0,{row}\n" for row in range(n_rows))
     columns = read_table(write(tmp_path, content), FIELDS)
     assert columns["user"].num_chunks > 1
@@ -167,3 +169,62 @@ def test_whatever_comes_is_read_or_refused_in_one_line(folder: Path, pieces: lis
         assert len(columns["user"]) == len(columns["rating"]) > 0
         assert np.isfinite(columns["rating"]).all()
         assert all(columns["user"].to_pylist())
+
+
+# --- other formats -------------------------------------------------------------------------------------------------
+
+COLONS = Format("::", quoted=False)
+
+
+def test_double_colons_leave_single_ones_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, 'user::title\n1::Alien: "Director\'s cut"\na:b::x:y\n')
+    columns = read_table(path, [Field("user", "id"), Field("title", "text")], COLONS)
+    assert columns["user"].to_pylist() == ["1", "a:b"]
+    assert columns["title"].tolist() == ['Alien: "Director\'s cut"', "x:y"]
+
+
+def test_double_colons_may_lie_across_two_reads(tmp_path: Path) -> None:
+    """The reader takes megabytes at a time: whatever byte a block ends with, the columns are the same."""
+    for shift in range(4):
+        first = "x" * (_BLOCK_BYTES - len("user::rating\n") - 3 + shift)
+        path = write(tmp_path, f"user::rating\n{first}::1\nb::2\n")
+        columns = read_table(path, [Field("user", "id"), Field("rating", "number")], COLONS)
+        assert columns["user"].to_pylist() == [first, "b"] and columns["rating"].tolist() == [1.0, 2.0]
+
+
+def test_latin_1_and_files_without_a_header(tmp_path: Path) -> None:
+    path = write(tmp_path, '1|"É"\n\n2|b\n'.encode("latin-1"))
+    layout = Format("|", quoted=False, encoding="latin-1", names=("movie", "title"))
+    columns = read_table(path, [Field("movie", "id"), Field("title", "text")], layout)
+    assert columns["title"].tolist() == ['"É"', "b"]
+    write(tmp_path, "1|a\n2\n")
+    with pytest.raises(DataError, match=r":2: 1 fields came; required are 2"):
+        read_table(path, [Field("movie", "id"), Field("title", "text")], layout)
+    write(tmp_path, "")
+    with pytest.raises(DataError, match=r":1: no row at all"):
+        read_table(path, [Field("movie", "id"), Field("title", "text")], layout)
+
+
+@pytest.mark.parametrize("big", [str(2**63), str(-(2**63) - 1), "9" * 30])
+def test_an_integer_id_over_64_bits_is_refused_by_line(tmp_path: Path, big: str) -> None:
+    path = write(tmp_path, HEADER + f"1,10,4.0,5\n\n2,{big},4.0,6\n")
+    with pytest.raises(DataError, match=rf":4: column 'item' is '{big}'; integer ids must fit 64 bits"):
+        read_table(path, FIELDS)
+    write(tmp_path, HEADER + f"1,a,4.0,5\n2,{big},4.0,6\n")  # among texts, digits are a text like any other
+    assert read_table(path, FIELDS)["item"].to_pylist() == ["a", big]
+
+
+def test_a_text_that_is_too_long_leaves_its_column_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "movie,plot\n1,short\n2,ééééé\n")
+    assert read_table(path, [Field("movie", "id"), Field("plot", "text", longest=5)])["plot"] is not None
+    assert read_table(path, [Field("movie", "id"), Field("plot", "text", longest=4)])["plot"] is None
+
+
+def test_a_wrong_line_behind_many_good_ones_is_found_at_once(tmp_path: Path) -> None:
+    """Blocks that are right are skipped by the fast path; only the wrong one is read line by line."""
+    rows = b"".join(b"%d,%d,3.5,%d\r\n" % (n, n, n) for n in range(20_000)) * 100
+    path = write(tmp_path, HEADER.encode() + rows + b"1,2,x,4\n" + rows)
+    start = time.perf_counter()
+    with pytest.raises(DataError, match=r":2000002: column 'rating' is 'x'"):
+        read_table(path, FIELDS)
+    assert time.perf_counter() - start < 5

@@ -1,0 +1,116 @@
+"""``check``: is the harness right, and does an algorithm keep the contract? All adapter code runs in workers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from algorithms import registry
+from algorithms.registry import AlgorithmSpec
+from benchmarks import plan, records
+from benchmarks.cli import OK, SOME_FAILED
+from benchmarks.environment import package_version, require_our_datasets_package, worker_variables
+from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
+from benchmarks.plugins import load_plugin
+from datasets.cache import cache_root
+
+CANARY_SECONDS = 60.0
+SECONDS_PER_ALGORITHM = 60.0
+MEMORY_BYTES = 8 * 2**30
+
+Tell = Callable[[str, Sequence[str]], None]
+"""Receives a name and one line for each check that it failed."""
+
+_Environment = tuple[str | None, tuple[tuple[str, str], ...]]
+"""Extra, environment variables."""
+
+
+def check(options: argparse.Namespace) -> int:
+    """Canaries, then the contract suite on the named algorithms or on all; prints each as it is known."""
+    require_our_datasets_package()
+    for path in options.plugin:
+        load_plugin(path)
+    specs = [registry.spec(name) for name in dict.fromkeys(options.name)] or list(registry.ALGORITHMS.values())
+    plugins = [str(path.resolve()) for path in options.plugin]
+    width = max(len(name) for name in ("canaries", *(spec.name for spec in specs)))
+    failed = False
+
+    def tell(name: str, failures: Sequence[str]) -> None:
+        nonlocal failed
+        failed |= bool(failures)
+        print(f"{name:<{width}}  {'failed' if failures else 'ok'}", flush=True)
+        for failure in failures:
+            print(f"  {failure}", flush=True)
+
+    with LocalExecutor() as executor:
+        tell("canaries", wrong_canaries(executor))
+        for (_, variables), names in _by_environment(specs, tell).items():
+            _check_in_worker(executor, names, dict(variables), plugins, tell)
+    for spec in specs:
+        if lacking := _not_installed(spec):
+            print(f"{spec.name:<{width}}  not checked: {lacking}")
+    return SOME_FAILED if failed else OK
+
+
+def wrong_canaries(executor: LocalExecutor) -> list[str]:
+    """One line for each figure of the harness that is not as it must be, as a worker finds them."""
+    limits = Limits(CANARY_SECONDS, MEMORY_BYTES)
+    ending = _run(executor, {"kind": "canaries"}, limits, worker_variables(1, {}), lambda event: None)
+    return list(ending.event["wrong"]) if ending.status == "ok" else [f"{ending.status}: {ending.reason}"]
+
+
+def install_command(extra: str) -> str:
+    """What to type, in the checkout, for an optional dependency group."""
+    return f"pip install -c constraints.txt '.[{extra}]'"
+
+
+def _not_installed(spec: AlgorithmSpec) -> str | None:
+    missing = [name for name in spec.packages if package_version(name) is None]
+    if not missing:
+        return None
+    command = install_command(spec.extra) if spec.extra else f"pip install {missing[0]}"
+    return f"{missing[0]} is not installed: {command}"
+
+
+def _by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[_Environment, list[str]]:
+    """Names of installed algorithms by what they share; frameworks of two extras never meet."""
+    groups: dict[_Environment, list[str]] = {}
+    for spec in specs:
+        if _not_installed(spec):
+            continue
+        try:
+            (choice,) = plan.choose_algorithms([spec.name], {})
+            variables = tuple(sorted(choice.variables.items()))
+        except Exception as problem:  # whatever is wrong with an adapter's module is that adapter's failure
+            tell(spec.name, [f"cannot be loaded: {type(problem).__name__}: {problem}"])
+        else:
+            groups.setdefault((spec.extra, variables), []).append(spec.name)
+    return groups
+
+
+def _check_in_worker(
+    executor: LocalExecutor, names: Sequence[str], variables: dict[str, str], plugins: list[str], tell: Tell
+) -> None:
+    """One worker for all ``names``; when it dies, the algorithm it was at has failed and a new one takes the rest."""
+    left = list(names)
+
+    def respond(event: Event) -> None:
+        if event["event"] == "checked":
+            left.remove(event["name"])
+            tell(event["name"], event["failures"])
+
+    # Cells run with one fixed hash seed; here scores that depend on it shall be found.
+    variables = {**worker_variables(1, variables), "PYTHONHASHSEED": "random"}
+    while left:
+        limits = Limits(SECONDS_PER_ALGORITHM * len(left), MEMORY_BYTES)
+        request = {"kind": "check", "plugins": plugins, "names": list(left)}
+        ending = _run(executor, request, limits, variables, respond)
+        if left:
+            tell(left.pop(0), [f"{ending.status}: {ending.reason}"])
+
+
+def _run(
+    executor: LocalExecutor, request: Event, limits: Limits, variables: dict[str, str], respond: Respond
+) -> Ending:
+    with records.scratch_folder(cache_root(), str(request["kind"])) as scratch:
+        return executor.run(request, limits, variables, scratch, respond)

@@ -1,0 +1,341 @@
+"""Tables from records written as the harness writes them, with outcomes whose figures are known by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import compare
+from benchmarks import leaderboard as boards
+from benchmarks.environment import digest
+from benchmarks.records import Record, write
+from datasets.errors import UserError
+
+FORMATS = ("terminal", "markdown", "csv", "json")
+LOO = {"held_out": "latest", "negatives": 99, "positive_min": None}
+HOLDOUT = {"folds": 0, "fold": 0, "by": "random"}
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Record]:
+    """Writes one record; ``outcomes`` None is a failed cell."""
+
+    def put(algorithm: str, outcomes: dict[str, np.ndarray] | None, **changes: Any) -> Record:
+        protocol, config = changes.get("protocol", "leave-one-out"), changes.get("config", LOO)
+        seed, split = changes.get("seed", 0), changes.get("split", "a" * 64)
+        label, support = changes.get("label", "default"), changes.get("support", "native")
+        status = changes.get("status", "failed" if outcomes is None else "ok")
+        data = {
+            "key": digest([algorithm, label, protocol, config, seed, split]),
+            "status": status,
+            "reason": None if status == "ok" else "it broke",
+            "created": "2025-01-01T00:00:00.000+00:00",
+            "dataset": {
+                "name": "toy",
+                "fingerprint": "d" * 64,
+                "n_users": 40,
+                "n_items": 9,
+                "n_rows": 200,
+                "notes": {},
+            },
+            "protocol": {"name": protocol, "config": config, "task": "any", "primary": "any"},
+            "split": {"seed": changes.get("split_seed", 42), "fingerprint": split},
+            "algorithm": {"name": algorithm, "label": label, "config": {}, "support": support},
+            "seed": seed,
+            "threads": 1,
+            "device": "cpu",
+            "metrics": changes.get("metrics", {}),
+            "timings": {
+                **{"fit_s": [0.25], "search_s": 0.0, "pairs_s": 0.1, "rank_s": 0.5},
+                **{"train_rows": 100, "pairs": 10, "ranked_users": 50},
+            },
+            "memory": {"peak_rss_fit_bytes": 2**20, "peak_rss_score_bytes": 2**21, "peak_group_rss_bytes": 2**22},
+            "hardware": {"cpu": "a CPU", "gpus": []},
+            "hardware_fingerprint": "h" * 64,
+        }
+        side = None
+        if outcomes is not None:
+            side = tmp_path / "side.npz"
+            np.savez(side, **outcomes)
+        return write(tmp_path / "toy" / protocol / algorithm / f"{data['key'][:32]}.json", data, side, None)
+
+    return put
+
+
+def hits(*sampled: int, full: tuple[int, ...] | None = None) -> dict[str, np.ndarray]:
+    """Leave-one-out outcomes: 1 for a user whose item is first of its candidates, 0 for one whose item is last."""
+    outcomes = {}
+    for suffix, row in (("", sampled), ("_full", full if full is not None else sampled)):
+        better = np.where(np.array(row) == 1, 0, 99).astype(np.int32)
+        outcomes |= {
+            f"users{suffix}": np.arange(len(row), dtype=np.int32),
+            f"n_better{suffix}": better,
+            f"n_tied{suffix}": np.zeros_like(better),
+        }
+    return outcomes
+
+
+def errors(squared: list[float], n: list[int], users: list[int] | None = None) -> dict[str, np.ndarray]:
+    """Holdout outcomes: each user's sum of squared errors over so many rows."""
+    count = np.array(n, dtype=np.float64)
+    sums = {"n": count, "sse": np.array(squared, float), "sae": count * 0.5, "sum_y": 3 * count, "sum_y2": 10 * count}
+    cold = {f"cold_{name}": np.zeros_like(value) for name, value in sums.items()}
+    own = np.arange(len(n)) if users is None else np.array(users)
+    return {"users": own.astype(np.int32), **sums, **cold}
+
+
+def one_table(records: list[Record], folder: Path) -> boards.Table:
+    (table,) = boards.build(records, folder)
+    return table
+
+
+def strict_rows(tables: list[boards.Table]) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    rows: list[dict[str, Any]] = json.loads(boards.render(tables, {}, "json"), parse_constant=refuse)
+    return rows
+
+
+# --- order and groups ------------------------------------------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_told_apart_are_one_group(put: Callable[..., Record], tmp_path: Path) -> None:
+    near = [1] * 30 + [0] * 10
+    table = one_table(
+        [
+            put("far", hits(*[0] * 40)),
+            put("near", hits(*near)),
+            put("best", hits(*[1] * 31 + [0] * 9)),
+            put("broken", None),
+        ],
+        tmp_path,
+    )
+    assert [(row["algorithm"], row["rank"], row["group"]) for row in table.rows] == [
+        ("best", 1, 1),
+        ("near", 2, 1),
+        ("far", 3, 2),
+        ("broken", None, None),
+    ]
+    assert len(table.evidence.p) == 3
+    assert table.evidence.p["1", "3"] == pytest.approx(3 / 10_001), "the smallest p of 10,000 draws, times three pairs"
+    assert table.evidence.p["1", "2"] == 1.0 and table.evidence.p["2", "3"] < 0.001
+    text = boards.render([table], {}, "terminal")
+    assert "broken: failed: it broke" in text and "Holm over 3 pairs" in " ".join(text.split())
+
+
+def test_smaller_errors_come_first(put: Callable[..., Record], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.random(40)
+    records = [
+        put(name, errors(list(noise + extra), [2] * 40), protocol="holdout", config=HOLDOUT)
+        for name, extra in (("bad", 3.0), ("good", 0.0))
+    ]
+    table = one_table(records, tmp_path)
+    assert [(row["algorithm"], row["group"]) for row in table.rows] == [("good", 1), ("bad", 2)]
+    assert table.rows[0]["metrics"]["rmse"]["mean"] == pytest.approx(np.sqrt(noise.sum() / 80))
+    assert table.evidence.rank_agreement is None
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("names", [("ok",), ("broken",), ("ok", "broken"), ("ok", "other"), ("broken", "stuck")])
+def test_small_tables_print_in_every_format(
+    put: Callable[..., Record], tmp_path: Path, names: tuple[str, ...], form: str
+) -> None:
+    fails = {"broken": "failed", "stuck": "timeout"}
+    records = [put(name, None if name in fails else hits(1, 0, 1), status=fails.get(name, "ok")) for name in names]
+    text = boards.render(boards.build(records, tmp_path), {}, form)
+    assert all(name in text for name in names)
+    assert "nan" not in text.lower()
+    assert ("Minimum detectable difference" in text) == ("other" in names and form in ("terminal", "markdown"))
+
+
+def test_what_is_undefined_is_null(put: Callable[..., Record], tmp_path: Path) -> None:
+    """R² of a single cold row has no value, and neither has the interval of a figure that no resample defines."""
+    outcomes = errors([1.0, 2.0], [1, 2])
+    outcomes |= {f"cold_{name}": outcomes[name] * [1, 0] for name in ("n", "sse", "sae")}
+    outcomes |= {"cold_sum_y": np.array([3.0, 0]), "cold_sum_y2": np.array([9.0, 0])}
+    rows = strict_rows(boards.build([put("only", outcomes, protocol="holdout", config=HOLDOUT)], tmp_path))
+    assert rows[0]["metrics"]["r2/cold"] == {"mean": None, "low": None, "high": None}
+    assert rows[0]["table"]["minimum_detectable_difference"] is None
+    assert rows[0]["spread"] is None and rows[0]["not_measured"]["spread"]
+
+
+# --- seeds, folds, figures without users -----------------------------------------------------------------------------
+
+
+def test_spread_is_the_deviation_over_seeds(put: Callable[..., Record], tmp_path: Path) -> None:
+    of_seed = [(1, 1, 1, 0), (1, 1, 0, 0), (1, 0, 0, 0)]
+    records = [put("a", hits(*row), seed=seed) for seed, row in enumerate(of_seed)]
+    (row,) = one_table(records, tmp_path).rows
+    assert row["spread"] == pytest.approx(0.25)
+    assert row["metrics"]["hr@10"]["mean"] == pytest.approx(0.5)
+    assert row["seeds"] == [0, 1, 2] and "spread" not in row["not_measured"]
+
+
+def test_folds_are_one_row_of_pooled_errors(put: Callable[..., Record], tmp_path: Path) -> None:
+    prints = ["1" * 64, "2" * 64]
+    folds = [{"folds": 2, "fold": fold, "by": "random"} for fold in (0, 1)]
+    outcomes = [errors([4.0, 1.0], [1, 3], [0, 1]), errors([2.0, 5.0], [2, 2], [1, 7])]
+    records = [
+        put(name, outcomes[fold], protocol="holdout", config=folds[fold], split=prints[fold], seed=seed)
+        for name in ("a", "b")
+        for seed in (0, 1)
+        for fold in (0, 1)
+    ]
+    table = one_table(records, tmp_path)
+    assert len(table.rows) == 2
+    row = table.rows[0]
+    assert row["metrics"]["rmse"]["mean"] == pytest.approx(np.sqrt(12 / 8))
+    assert row["split_fingerprint"] == digest(prints)
+    assert row["protocol_config"] == {"folds": 2, "by": "random"}
+    assert row["seeds"] == [0, 1] and len(row["records"]) == 4
+    assert "holdout (folds=2)" in boards.title(table)
+    assert len(boards.build(records[:5], tmp_path)) == 2, "b has one fold only: not comparable with a, which has both"
+
+
+def test_a_failed_fold_leaves_no_figure(put: Callable[..., Record], tmp_path: Path) -> None:
+    changes = [{"protocol": "holdout", "config": {**HOLDOUT, "folds": 2, "fold": i}, "split": f"{i}"} for i in (0, 1)]
+    (row,) = one_table([put("a", errors([1.0], [1]), **changes[0]), put("a", None, **changes[1])], tmp_path).rows
+    assert row["status"] == "failed" and row["metrics"] == {} and row["group"] is None
+
+
+def test_figures_without_users_are_means_over_records(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [
+        put("a", hits(1, 0), seed=seed, metrics={"hr@10": 0.5, "coverage@10": coverage, "diversity@10": diversity})
+        for seed, (coverage, diversity) in enumerate([(0.2, None), (0.4, 0.7)])
+    ]
+    (row,) = one_table(records, tmp_path).rows
+    assert row["metrics"]["coverage@10"] == {"mean": pytest.approx(0.3), "low": None, "high": None}
+    assert row["metrics"]["diversity@10"]["mean"] == 0.7
+    assert row["metrics"]["hr@10"]["low"] is not None
+
+
+# --- what a table says below and beside its figures ------------------------------------------------------------------
+
+
+def test_agreement_is_between_default_rows(put: Callable[..., Record], tmp_path: Path) -> None:
+    rows = {"a": ((1, 1, 1, 0), (0, 0, 0, 0)), "b": ((1, 1, 0, 0), (1, 0, 0, 0)), "c": ((1, 0, 0, 0), (1, 1, 0, 0))}
+    records = [put(name, hits(*sampled, full=full)) for name, (sampled, full) in rows.items()]
+    records.append(put("a", hits(0, 0, 0, 0, full=(0, 0, 0, 0)), label="factors=1"))
+    table = one_table(records, tmp_path)
+    agreement = table.evidence.rank_agreement
+    assert agreement is not None and agreement["tau_b"] == -1.0 and agreement["n_rows"] == 3
+    assert "of the 3 default rows: tau-b -1.000" in boards.render([table], {}, "markdown")
+
+
+def test_marks_stand_after_names_with_their_legend(put: Callable[..., Record], tmp_path: Path) -> None:
+    def text(*supports: str) -> str:
+        records = [put(f"row-{support}", hits(1, 0), support=support) for support in supports]
+        return boards.render(boards.build(records, tmp_path), {}, "markdown")
+
+    both = text("native", "calibrated", "by-rating")
+    assert "row-native |" in both and "row-calibrated† |" in both and "row-by-rating‡ |" in both
+    assert "* † scores turned into ratings" in both and "* ‡ a rating model" in both
+    assert "†" not in text("native", "by-rating") and "‡" not in text("native")
+
+
+def test_csv_holds_marks_null_and_what_was_not_measured(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [put("a, b", hits(1, 0), support="by-rating"), put("broken", None, support=None)]
+    text = boards.render(boards.build(records, tmp_path), {"far · holdout": "no times"}, "csv")
+    ok, broken, absent = csv.DictReader(io.StringIO(text))
+    assert (ok["algorithm"], ok["mark"], ok["group"], ok["n_seeds"]) == ("a, b", "‡", "1", "1")
+    assert float(ok["hr@10"]) == 0.5 and float(ok["fit_s high"]) == 0.25 and ok["p50_ms"] == ""
+    assert (broken["status"], broken["reason"], broken["hr@10"], broken["fit_s"]) == ("failed", "it broke", "", "")
+    assert (absent["dataset"], absent["protocol"], absent["status"]) == ("far", "holdout", "skipped")
+    assert absent["reason"] == "no times"
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(put: Callable[..., Record], tmp_path: Path) -> list[boards.Table]:
+    return boards.build(
+        [
+            put("als", hits(*[1] * 30 + [0] * 10)),
+            put("als", hits(*[1] * 29 + [0] * 11), label="factors=8"),
+            put("pop", hits(*[0] * 35 + [1] * 5)),
+            put("broken", None),
+        ],
+        tmp_path,
+    )
+
+
+def test_compare_says_who_is_better_and_how_sure_it_is(three: list[boards.Table]) -> None:
+    text = compare.describe(three, "als", "pop")
+    assert "als − pop: .625 (95 % " in text
+    assert "als is better for 30 users, equal for 5, worse for 5" in text
+    assert "Holm-corrected over all 3 pairs of the table" in text
+    assert "als is better than pop (minimum detectable difference of this pair: " in text
+    turned = compare.describe(three, "pop", "als")
+    assert "pop − als: -.625" in turned and "als is better than pop" in turned
+
+
+@pytest.mark.parametrize("name", ["als:factors=8", "als (factors=8)"])
+def test_compare_does_not_call_noise_a_difference(three: list[boards.Table], name: str) -> None:
+    text = compare.describe(three, "als", name)
+    assert "als − als (factors=8): .025" in text and "p = 1 " in text
+    assert "The data cannot tell als and als (factors=8) apart" in text
+
+
+def test_compare_prints_the_p_that_the_groups_rest_on(three: list[boards.Table]) -> None:
+    assert f"p = {three[0].evidence.p['1', '3']:.4f}".replace("0.", ".") in compare.describe(three, "als", "pop")
+
+
+def test_compare_speaks_of_errors_the_right_way_round(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [
+        put(name, errors(list(np.linspace(0, 1, 40) + extra), [2] * 40), protocol="holdout", config=HOLDOUT)
+        for name, extra in (("good", 0.0), ("bad", 1.0))
+    ]
+    text = compare.describe(boards.build(records, tmp_path), "good", "bad")
+    assert "good is better for 40 users, equal for 0, worse for 0" in text
+    assert "good is better than bad" in text and "the only pair of the table" in text
+    assert "good − bad: -." in text
+
+
+def test_compare_shows_why_a_row_has_no_figures(three: list[boards.Table]) -> None:
+    assert compare.describe(three, "als", "broken").endswith("broken has no figures: failed: it broke")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("alx", "pop", "unknown row 'alx': did you mean 'als'? valid: als, als (factors=8), broken, pop"),
+        ("als", "als", "the same row"),
+    ],
+)
+def test_compare_refuses_in_one_line(three: list[boards.Table], a: str, b: str, expected: str) -> None:
+    with pytest.raises(UserError, match=r"^[^\n]*$") as error:
+        compare.describe(three, a, b)
+    assert expected in str(error.value)
+
+
+def test_compare_needs_a_table_with_both(put: Callable[..., Record], tmp_path: Path) -> None:
+    tables = boards.build([put("a", hits(1, 0)), put("b", hits(1, 0), split="b" * 64)], tmp_path)
+    with pytest.raises(UserError, match="no table holds both 'a' and 'b'"):
+        compare.describe(tables, "a", "b")
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_known_cells_are_quick(put: Callable[..., Record], tmp_path: Path) -> None:
+    """The statistics of eleven rows over 610 and over 10,000 users, within what a second run may take."""
+    rng = np.random.default_rng(1)
+    records = {
+        n: [put(f"row-{row}", hits(*(rng.random(n) < 0.5).astype(int)), split=str(n)) for row in range(11)]
+        for n in (610, 10_000)
+    }
+    start = time.perf_counter()
+    tables = [boards.build(of_split, tmp_path) for of_split in records.values()]
+    assert time.perf_counter() - start < 2
+    assert [[len(table.rows) for table in each] for each in tables] == [[11], [11]]
