@@ -61,7 +61,7 @@ class Holdout(EvaluationProtocol):
     def explain(self) -> str:
         rows = "a random fifth of the rows"
         if self.config.folds:
-            rows = f"fold {self.config.fold + 1} of {self.config.folds}"
+            rows = f"each of {self.config.folds} random folds in turn"
         elif self.config.by == "time":
             rows = "the rows of the latest fifth of all times"
         return (
