@@ -26,13 +26,15 @@ types: $(VENV)/dev
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# What needs a compiler is installed tolerantly: without one the run still succeeds, and that row says how to get it.
+# Frameworks are installed tolerantly: without one the run still succeeds, and its rows say how to get it.
 $(VENV)/core: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "RecGauge needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "installing what is pinned in constraints.txt (about a minute)"
+	@echo "installing what is pinned in constraints.txt (minutes, some gigabytes: PyTorch and TensorFlow are in it)"
 	$(PIP) -e .
-	$(PIP) -e '.[lightfm]' || echo "lightfm could not be built (it needs a C compiler, such as gcc); its rows will say so"
+	for extra in lightfm torch tensorflow; do \
+		$(PIP) -e ".[$$extra]" || echo "the extra $$extra could not be installed; its rows will say what is missing"; \
+	done
 	touch $@
 
 $(VENV)/dev: $(VENV)/core

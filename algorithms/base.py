@@ -100,6 +100,11 @@ class Recommender(ABC):
         """Take back what ``_state`` gave."""
         raise NotImplementedError(f"{type(self).__name__} cannot be loaded: it has no _restore")
 
+    @property
+    def patience(self) -> int:
+        """The option of that name: validations without a better figure before training stops; 0: all steps."""
+        return int(getattr(self.config, "patience", 0))
+
     def synchronize(self) -> None:
         """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""
         return None

@@ -1,8 +1,8 @@
 """Hyper-parameters: an adapter declares them once, in its ``Config``; everything else is read from there.
 
 A ``Config`` is a frozen dataclass whose fields are ``name: Annotated[type, "meaning in one line"] = default``. Types
-are ``bool``, ``int``, ``float``, ``str``, ``Literal[...]`` and any of them ``| None``; an ``AtLeast`` beside the
-meaning bounds a number.
+are ``bool``, ``int``, ``float``, ``str``, ``Literal[...]``, any of them ``| None``, and ``tuple[int, ...]``, on the
+command line ``64-32-16``; an ``AtLeast`` beside the meaning bounds a number, or each number of a tuple.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ def resolve_config(config_class: type, overrides: Mapping[str, object], name: st
     return config_class(**values)
 
 
+def shown(value: object) -> str:
+    """An option's value as the command line takes it."""
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def describe(config_class: type) -> list[Option]:
     """Every option of a config: name, type, default and meaning.
 
@@ -76,8 +81,9 @@ def describe(config_class: type) -> list[Option]:
 def _cast_and_check(value: object, hint: Any) -> object:
     declared, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     result = _cast(value, declared)
+    numbers = result if isinstance(result, tuple) else [result]
     for bound in extras:
-        if isinstance(bound, AtLeast) and isinstance(result, int | float) and result < bound.low:
+        if isinstance(bound, AtLeast) and any(isinstance(each, int | float) and each < bound.low for each in numbers):
             raise ValueError(f"at least {bound.low:g}")
     return result
 
@@ -88,6 +94,8 @@ def _cast(value: object, declared: Any) -> object:
         return _cast_optional(value, declared)
     if get_origin(declared) is Literal:
         return _cast_literal(value, declared)
+    if get_origin(declared) is tuple:
+        return _cast_tuple(value, declared)
     if declared is bool:
         return _cast_bool(value)
     if declared in (int, float):
@@ -112,6 +120,16 @@ def _cast_literal(value: object, declared: Any) -> object:
         if str(choice) == str(value):
             return choice
     raise ValueError(_type_name(declared))
+
+
+def _cast_tuple(value: object, declared: Any) -> tuple[object, ...]:
+    """``"64-32-16"``, a list (as a record or a TOML file has it), a tuple, or a single number."""
+    kind = get_args(declared)[0]
+    parts = value.split("-") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    try:
+        return tuple(_cast(part, kind) for part in parts)
+    except ValueError as problem:
+        raise ValueError(f"{problem}, or several joined by '-' such as 64-32-16") from None
 
 
 def _cast_bool(value: object) -> bool:
@@ -140,4 +158,6 @@ def _type_name(declared: Any) -> str:
         return " or ".join(_type_name(kind) for kind in get_args(declared))
     if get_origin(declared) is Literal:
         return " | ".join(str(choice) for choice in get_args(declared))
+    if get_origin(declared) is tuple:
+        return f"{_type_name(get_args(declared)[0])}-{_type_name(get_args(declared)[0])}-…"
     return "none" if declared is NoneType else str(declared.__name__)

@@ -1,4 +1,4 @@
-"""Data and split audit: what a data set is like, and what its "latest item" tests. No framework is loaded."""
+"""Data and split audit: what a data set is like, and what leave-one-out tests on it. No framework is loaded."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def card(dataset: Dataset) -> list[str]:
     try:
         split = LeaveOneOut().split(dataset, SPLIT_SEED)
     except UserError as error:
-        return [*lines, "latest item:", f"  {error}"]
+        return [*lines, *_held_out_lines(dataset.interactions.times is not None), f"  {error}"]
     found = audit_split(dataset.interactions, split)
     return [*lines, *_split_lines(data, found), "what this means:", *_meaning(data, found)]
 
@@ -147,15 +147,11 @@ def _data_lines(data: DataAudit, dataset: Dataset) -> list[str]:
 
 def _split_lines(data: DataAudit, found: SplitAudit) -> list[str]:
     cold = f"  test items without a training row: {_of(found.cold_test_items, found.n_test)}"
-    if found.times is None:
-        return [
-            f"held-out item (leave-one-out, split seed {SPLIT_SEED}):",
-            "  the data has no times: a random item of each user is held out",
-            cold,
-        ]
     times = found.times
+    if times is None:
+        return [*_held_out_lines(with_times=False), cold]
     return [
-        f"latest item (leave-one-out, split seed {SPLIT_SEED}):",
+        *_held_out_lines(with_times=True),
         f"  test rows older than training rows of others: {_of(times.with_later_training, found.n_test)}",
         f"  training rows later than the median test row: {times.later_training_share:.1%}",
         f"  users with all their rows within 24 hours: {_of(times.one_day_users, data.n_users)}",
@@ -165,8 +161,16 @@ def _split_lines(data: DataAudit, found: SplitAudit) -> list[str]:
     ]
 
 
+def _held_out_lines(with_times: bool) -> list[str]:
+    """The title of the part about the split; without times also which item is held out, as none is the latest."""
+    about = f"item (leave-one-out, split seed {SPLIT_SEED}):"
+    if with_times:
+        return [f"latest {about}"]
+    return [f"held-out {about}", "  the data has no times: a seeded random item of each user is held out"]
+
+
 def _meaning(data: DataAudit, found: SplitAudit) -> list[str]:
-    """What the figures say about "latest item", in sentences that follow from them."""
+    """What the figures say about the held-out items, in sentences that follow from them."""
     said = []
     if found.times is None:
         said.append("Nothing here tells how well a model foresees what comes next: there are no times to split by.")

@@ -9,12 +9,12 @@ from algorithms import registry
 from algorithms.registry import AlgorithmSpec
 from benchmarks import plan, records
 from benchmarks.cli import OK, SOME_FAILED
-from benchmarks.environment import package_version, require_our_datasets_package, worker_variables
+from benchmarks.environment import require_our_datasets_package, worker_variables
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
 from benchmarks.plugins import load_plugin
+from benchmarks.run import wrong_canaries
 from datasets.cache import cache_root
 
-CANARY_SECONDS = 60.0
 SECONDS_PER_ALGORITHM = 60.0
 MEMORY_BYTES = 8 * 2**30
 
@@ -44,39 +44,24 @@ def check(options: argparse.Namespace) -> int:
 
     with LocalExecutor() as executor:
         tell("canaries", wrong_canaries(executor))
-        for (_, variables), names in _by_environment(specs, tell).items():
-            _check_in_worker(executor, names, dict(variables), plugins, tell)
+        check_algorithms(executor, specs, plugins, tell)
     for spec in specs:
-        if lacking := _not_installed(spec):
+        if lacking := plan.not_installed(spec):
             print(f"{spec.name:<{width}}  not checked: {lacking}")
     return SOME_FAILED if failed else OK
 
 
-def wrong_canaries(executor: LocalExecutor) -> list[str]:
-    """One line for each figure of the harness that is not as it must be, as a worker finds them."""
-    limits = Limits(CANARY_SECONDS, MEMORY_BYTES)
-    ending = _run(executor, {"kind": "canaries"}, limits, worker_variables(1, {}), lambda event: None)
-    return list(ending.event["wrong"]) if ending.status == "ok" else [f"{ending.status}: {ending.reason}"]
-
-
-def install_command(extra: str) -> str:
-    """What to type, in the checkout, for an optional dependency group."""
-    return f"pip install -c constraints.txt '.[{extra}]'"
-
-
-def _not_installed(spec: AlgorithmSpec) -> str | None:
-    missing = [name for name in spec.packages if package_version(name) is None]
-    if not missing:
-        return None
-    command = install_command(spec.extra) if spec.extra else f"pip install {missing[0]}"
-    return f"{missing[0]} is not installed: {command}"
+def check_algorithms(executor: LocalExecutor, specs: Sequence[AlgorithmSpec], plugins: list[str], tell: Tell) -> None:
+    """The contract suite on each installed algorithm, in one worker for each extra and environment."""
+    for (_, variables), names in _by_environment(specs, tell).items():
+        _check_in_worker(executor, names, dict(variables), plugins, tell)
 
 
 def _by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[_Environment, list[str]]:
     """Names of installed algorithms by what they share; frameworks of two extras never meet."""
     groups: dict[_Environment, list[str]] = {}
     for spec in specs:
-        if _not_installed(spec):
+        if plan.not_installed(spec):
             continue
         try:
             (choice,) = plan.choose_algorithms([spec.name], {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +18,20 @@ from datasets.errors import UserError
 
 OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
 
-PROTOCOL_FLAGS = {"held_out": "leave-one-out", "folds": "holdout", "by": "holdout"}
-"""Flags that are short for ``--set PROTOCOL.OPTION=VALUE``."""
+PROTOCOL_FLAGS = {
+    "held_out": ("leave-one-out",),
+    "folds": ("holdout",),
+    "by": ("holdout",),
+    "max_history": ("leave-one-out", "holdout"),
+}
+"""Flags that are short for ``--set PROTOCOL.OPTION=VALUE``, and the protocols that have the option."""
 
 _EXAMPLES = """\
 examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about two minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm als --set als.factors=64 --set als.reg=1
+  python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
@@ -55,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         options = _parser().parse_args(arguments)
-        return int(options.command(options))
+        module, _, function = options.command.partition(":")
+        return int(getattr(importlib.import_module(module), function)(options))
     except UserError as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return USER_ERROR
@@ -98,7 +106,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--suite", default="quick", help="what to run: a name in benchmarks/suites or a TOML file (default: quick)"
     )
     run.add_argument("--algorithm", action="append", metavar="NAME[:PRESET],…", help="these instead of the suite's")
-    run.add_argument("--dataset", action="append", metavar="NAME,…", help="these instead of the suite's")
+    run.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+    _add_own_file(run)
     run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
     run.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
@@ -110,6 +119,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
     )
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)")
+    run.add_argument("--budget", metavar="NAME", help="limits of a cell, as benchmarks/budgets.toml names them")
     run.add_argument(
         "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
     )
@@ -119,9 +129,12 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
     )
+    run.add_argument(
+        "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
+    )
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)
-    run.set_defaults(command=_run)
+    run.set_defaults(command="benchmarks.commands:run")
 
 
 def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -133,8 +146,9 @@ def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     _add_selection(board)
+    board.add_argument("--metrics", action="append", metavar="NAME,…", help="columns, such as hr@10,coverage@10")
     _add_output(board)
-    board.set_defaults(command=_leaderboard)
+    board.set_defaults(command="benchmarks.commands:leaderboard")
 
 
 def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -151,7 +165,7 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
         )
     _add_selection(comparison)
     _add_results(comparison)
-    comparison.set_defaults(command=_compare)
+    comparison.set_defaults(command="benchmarks.commands:compare")
 
 
 def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -162,9 +176,10 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
         epilog="example: python -m benchmarks list als",
         allow_abbrev=False,
     )
-    listing.add_argument("name", nargs="?", help="an algorithm, data set or protocol")
+    listing.add_argument("name", nargs="?", help="an algorithm, data set or protocol, or a file of ratings")
+    _add_own_file(listing)
     listing.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
-    listing.set_defaults(command=_list)
+    listing.set_defaults(command="benchmarks.listing:show")
 
 
 def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -176,7 +191,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     prepare.add_argument("--suite", default="quick", help="whose data sets, protocols and splits (default: quick)")
-    prepare.add_argument("--dataset", action="append", metavar="NAME,…", help="these instead of the suite's")
+    prepare.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+    _add_own_file(prepare)
     prepare.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
     prepare.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="such as leave-one-out.negatives=999"
@@ -184,7 +200,7 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_protocol_flags(prepare)
     prepare.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
     prepare.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
-    prepare.set_defaults(command=_prepare)
+    prepare.set_defaults(command="benchmarks.commands:prepare")
 
 
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -197,7 +213,7 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     check.add_argument("name", nargs="*", help="an algorithm")
     check.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
-    check.set_defaults(command=_check)
+    check.set_defaults(command="benchmarks.check:check")
 
 
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -207,7 +223,7 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Say what this machine has, what is missing and how to get it, and test the harness.",
         allow_abbrev=False,
     )
-    doctor.set_defaults(command=_doctor)
+    doctor.set_defaults(command="benchmarks.doctor:doctor")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -216,6 +232,18 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
     )
+
+
+def _add_own_file(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group(
+        "your own file", "CSV, TSV, :: or Parquet with a header line, such as --dataset path/to/ratings.csv"
+    )
+    own.add_argument(
+        "--columns", metavar="user=…,item=…,rating=…,time=…", help="its column names, where they are not plain"
+    )
+    own.add_argument("--items", type=Path, metavar="FILE", help="titles and metadata of items, with an id column")
+    own.add_argument("--users", type=Path, metavar="FILE", help="metadata of users, with an id column")
+    own.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest rating (default: what the file holds)")
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +261,9 @@ def _add_protocol_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=("random", "time"), help="holdout: random rows, or the latest fifth of all times"
     )
+    parser.add_argument(
+        "--max-history", type=_positive, metavar="K", help="train on the latest K interactions of each user only"
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -243,48 +274,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         default="terminal",
         help="of the tables (default: terminal)",
     )
-
-
-def _run(options: argparse.Namespace) -> int:
-    from benchmarks.commands import run
-
-    return run(options)
-
-
-def _leaderboard(options: argparse.Namespace) -> int:
-    from benchmarks.commands import leaderboard
-
-    return leaderboard(options)
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from benchmarks.commands import compare
-
-    return compare(options)
-
-
-def _list(options: argparse.Namespace) -> int:
-    from benchmarks.listing import show
-
-    return show(options)
-
-
-def _prepare(options: argparse.Namespace) -> int:
-    from benchmarks.commands import prepare
-
-    return prepare(options)
-
-
-def _check(options: argparse.Namespace) -> int:
-    from benchmarks.check import check
-
-    return check(options)
-
-
-def _doctor(options: argparse.Namespace) -> int:
-    from benchmarks.doctor import doctor
-
-    return doctor(options)
 
 
 def _positive(text: str) -> int:

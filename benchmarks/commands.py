@@ -15,6 +15,7 @@ from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.plugins import load_plugin
 from benchmarks.progress import Display
+from benchmarks.render import render
 from benchmarks.run import NothingMeasured, PrepareRequest, RunRequest, execute, plan_cells
 from benchmarks.run import prepare as prepare_splits
 from benchmarks.split_store import read_meta
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
     tables = boards.build(result.records, request.results)
-    print(boards.render(tables, result.not_measured, options.format))
+    print(render(tables, result.not_measured, options.format))
     return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
 
 
@@ -43,11 +44,12 @@ def prepare(options: argparse.Namespace) -> int:
     for path in options.plugin:
         load_plugin(path)
     suite = plan.load_suite(options.suite)
-    overrides = plan.parse_assignments([*options.set, *_protocol_assignments(options)])
-    for name in overrides.keys() & ALGORITHMS.keys():
-        raise UserError(f"--set {name}.…: no option of an algorithm changes a split: leave it out")
     protocols = _split_names(options.protocol) or suite.protocols
-    plan.require_all_used(overrides, protocols)
+    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    for name in asked.keys() & ALGORITHMS.keys():
+        raise UserError(f"--set {name}.…: no option of an algorithm changes a split: leave it out")
+    plan.require_all_used(asked, protocols)
+    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
     preparations, missing = _preparations(options, suite, protocols, overrides)
     known = {each.folder for each in preparations if read_meta(each.folder) is not None}
     prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
@@ -60,7 +62,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def leaderboard(options: argparse.Namespace) -> int:
     """Print the tables of everything recorded in a folder."""
-    print(boards.render(_recorded_tables(options), {}, options.format))
+    print(render(_recorded_tables(options), {}, options.format, _split_names(options.metrics)))
     return OK
 
 
@@ -90,11 +92,13 @@ def _request(options: argparse.Namespace) -> RunRequest:
     for path in options.plugin:
         load_plugin(path)
     suite = plan.load_suite(options.suite)
-    overrides = plan.parse_assignments([*options.set, *_protocol_assignments(options)])
-    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
-    limits = plan.load_limits(suite.budget, options.time_limit, options.memory_limit)
     protocols = _split_names(options.protocol) or suite.protocols
-    plan.require_all_used(overrides, [*(choice.spec.name for choice in choices), *protocols])
+    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
+    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
+    budget = options.budget or suite.budget
+    limits = plan.load_limits(budget, options.time_limit, options.memory_limit)
+    plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
     preparations, missing = _preparations(options, suite, protocols, overrides)
     return RunRequest(
         preparations=preparations,
@@ -103,9 +107,10 @@ def _request(options: argparse.Namespace) -> RunRequest:
         threads=options.threads,
         device=options.device,
         limits=limits,
-        budget=suite.budget,
+        budget=budget,
         repeats=suite.repeats,
         results=options.results.resolve(),
+        compact=options.compact,
         plugins=options.plugin,
         not_measured=missing,
     )
@@ -115,7 +120,9 @@ def _preparations(
     options: argparse.Namespace, suite: plan.Suite, protocols: Sequence[str], overrides: plan.Overrides
 ) -> tuple[list[plan.Preparation], dict[str, str]]:
     """The splits asked for, and the data sets that are not here with their reasons."""
-    datasets, missing = plan.find_datasets(_split_names(options.dataset) or suite.datasets, bool(options.dataset))
+    own = plan.OwnFileFlags(options.columns, options.items, options.users, options.scale)
+    specs = plan.choose_datasets(_split_names(options.dataset) or suite.datasets, own)
+    datasets, missing = plan.find_datasets(specs, bool(options.dataset))
     first = plan.FIRST_SPLIT_SEED
     split_seeds = range(first, first + (options.splits or suite.splits))
     return plan.preparations(datasets, protocols, split_seeds, overrides), missing
@@ -158,13 +165,14 @@ def _dry_run(request: RunRequest) -> int:
     return OK
 
 
-def _protocol_assignments(options: argparse.Namespace) -> list[str]:
-    """The protocols' own flags in the form of ``--set``."""
-    return [
-        f"{protocol}.{option}={getattr(options, option)}"
-        for option, protocol in PROTOCOL_FLAGS.items()
-        if getattr(options, option) is not None
-    ]
+def _protocol_assignments(options: argparse.Namespace, protocols: Sequence[str]) -> list[str]:
+    """The protocols' own flags in the form of ``--set``; a flag of several protocols is for those of this run."""
+    assignments = []
+    for option, owners in PROTOCOL_FLAGS.items():
+        if (value := getattr(options, option)) is not None:
+            used = [protocol for protocol in owners if protocol in protocols] or owners
+            assignments += [f"{protocol}.{option}={value}" for protocol in used]
+    return assignments
 
 
 def _split_names(values: Sequence[str] | None) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from benchmarks.leaderboard import Evidence, Row, Table, fraction, row_name, title
+from benchmarks.leaderboard import Evidence, Row, Table, row_name, title
+from benchmarks.render import fraction
 from datasets.errors import UserError, unknown_name
 from protocols import statistics
 

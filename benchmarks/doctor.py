@@ -15,11 +15,15 @@ import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.cli import OK, USER_ERROR
 from benchmarks.environment import ROOT, commit, hardware, package_version, require_our_datasets_package
 from datasets.errors import MissingDataError, UserError
-from datasets.registry import DATASETS, DatasetSpec, load_class
+from datasets.registry import DATASETS, DatasetSpec, make_loader
+
+if TYPE_CHECKING:
+    from datasets.download import Archive
 
 WIDTH = 80
 _LABEL = 20
@@ -73,7 +77,7 @@ def _machine() -> None:
 
 
 def _extras(extras: dict[str, list[str]]) -> None:
-    from benchmarks.check import install_command
+    from benchmarks.plan import install_command
 
     print("\nextras")
     for extra, requirements in extras.items():
@@ -100,11 +104,14 @@ def _data() -> None:
 
 def _place(spec: DatasetSpec, roots: list[Path]) -> str:
     """Where a data set lies; nothing is fetched."""
+    loader = make_loader(spec.target, spec.options)
     if spec.fetchable:
-        found = [root / spec.name for root in roots if (root / spec.name).is_dir()]
+        archive: Archive | None = getattr(loader, "archive", None)
+        names = [spec.name] if archive is None else archive.folders
+        found = [root / name for root in roots for name in names if (root / name).is_dir()]
         return _short(found[0]) if found else "not here: a run that needs it fetches it"
     try:
-        sources = load_class(spec)().locate()
+        sources = loader.locate()
     except MissingDataError as error:
         return str(error)
     return _short(sources[0].parent) if sources else "generated"
@@ -127,8 +134,8 @@ def _folders() -> list[str]:
 
 def _self_test() -> list[str]:
     """The canaries, in a worker as before a run."""
-    from benchmarks.check import wrong_canaries
     from benchmarks.executors.local import LocalExecutor
+    from benchmarks.run import wrong_canaries
 
     start = time.monotonic()
     with LocalExecutor() as executor:

@@ -1,4 +1,4 @@
-"""Leaderboards: records become rows, rows become tables. Every format shows the same rows.
+"""Leaderboards: records become rows, rows become tables. ``render.py`` prints them.
 
 Records with different split fingerprints never share a table, and records of different hardware neither, so that
 times are only ever ranked beside times of the same machine. The folds of k-fold are one row.
@@ -6,11 +6,7 @@ times are only ever ranked beside times of the same machine. The folds of k-fold
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import shutil
 import statistics as stdlib_statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text
 
-from algorithms.registry import BY_RATING, CALIBRATED
 from benchmarks.environment import digest
 from benchmarks.records import Record
 from protocols import registry as protocol_registry
@@ -35,12 +26,6 @@ Row = dict[str, Any]
 Figures = dict[str, dict[str, float | None]]
 """Metric -> its ``mean``, ``low`` and ``high``."""
 
-MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
-
-_LEGEND = {
-    CALIBRATED: "† scores turned into ratings by a map fitted on validation rows.",
-    BY_RATING: "‡ a rating model, ranking by predicted rating.",
-}
 _PART = "fold"
 """The protocol's option that says which part of a split a record is about, not which row of a table it belongs to."""
 _RAW_SCORES = "pair_scores"
@@ -91,14 +76,6 @@ class _Measured:
     spread: float | None
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One column of a printed table."""
-
-    header: str
-    text: Callable[[Row], str]
-
-
 def build(records: Iterable[Record], results: Path) -> list[Table]:
     """Tables of all records, by data set and protocol; best row first, rows without a figure last."""
     by_row: dict[str, list[Record]] = defaultdict(list)
@@ -125,17 +102,6 @@ def rows_of(tables: Iterable[Table], missing: dict[str, str]) -> list[Row]:
     return rows
 
 
-def render(tables: Sequence[Table], missing: dict[str, str], form: str) -> str:
-    """The tables as ``terminal`` (80 columns wide, or the terminal's width), ``markdown``, ``csv`` or ``json`` text."""
-    if form == "json":
-        return json.dumps(rows_of(tables, missing), indent=1, allow_nan=False)
-    if form == "csv":
-        return _csv(rows_of(tables, missing))
-    parts = [_markdown(table) if form == "markdown" else _terminal(table) for table in tables]
-    parts += [f"{place}: not measured: {reason}" for place, reason in missing.items()]
-    return "\n\n".join(parts)
-
-
 def title(table: Table) -> str:
     """``ml-latest-small · holdout (folds=5) · split 42 · 1 seed``."""
     seeds = max((len(row["seeds"]) for row in table.rows), default=1)
@@ -153,17 +119,28 @@ def row_name(row: Row) -> str:
     return f"{row['algorithm']} ({', '.join(unusual)})" if unusual else str(row["algorithm"])
 
 
-def fraction(value: float) -> str:
-    """Three decimals without the leading zero: ``.605``, ``-.012``, ``1.000``."""
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
 _ROW_FIELDS = (
     *("dataset", "protocol", "protocol_config", "algorithm", "label", "config", "device", "threads", "seeds"),
-    *("split_seeds", "status", "reason", "rank", "group", "metrics", "spread", "cost", "not_measured", "support"),
+    *(
+        "split_seeds",
+        "status",
+        "reason",
+        "rank",
+        "group",
+        "metrics",
+        "spread",
+        "ranked_users",
+        "cost",
+        "not_measured",
+        "support",
+    ),
     *("split_fingerprint", "hardware_fingerprint", "records", "table"),
 )
+
+
+def _changed_options(protocol: EvaluationProtocol) -> dict[str, Any]:
+    default = vars(type(protocol).Config())
+    return {name: value for name, value in vars(protocol.config).items() if value != default[name]}
 
 
 # --- from records to a table -----------------------------------------------------------------------------------------
@@ -305,6 +282,9 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
         "group": None,
         "metrics": metrics,
         "spread": spread,
+        "ranked_users": max(
+            (record.data["timings"]["ranked_users"] for record in group if record.status == "ok"), default=None
+        ),
         "cost": _cost([record for record in group if record.status == "ok"]),
         "not_measured": not_measured,
         "support": first["algorithm"]["support"],
@@ -323,7 +303,7 @@ def _cost(group: list[Record]) -> dict[str, Any]:
         return cost
     timings = [record.data["timings"] for record in group]
     fits = [seconds for timing in timings for seconds in timing["fit_s"]]
-    epochs = group[0].data["algorithm"]["config"].get("epochs") or 1
+    epochs = timings[0].get("steps") or group[0].data["algorithm"]["config"].get("epochs") or 1
     median = stdlib_statistics.median
     cost["fit_s"] = {"median": median(fits), "low": min(fits), "high": max(fits)}
     cost["search_s"] = median(timing["search_s"] for timing in timings)
@@ -363,190 +343,3 @@ def _set_groups(rows: list[Row], evidence: Evidence, protocol: EvaluationProtoco
     groups = statistics.rank_groups(values, evidence.p, protocol.higher_is_better)
     for row in rows:
         row["group"] = groups[str(row["rank"])]
-
-
-# --- terminal and Markdown -------------------------------------------------------------------------------------------
-
-
-def _marked_name(row: Row) -> str:
-    mark = MARKS.get(row["support"])
-    return f"{row_name(row)}{mark}" if mark else row_name(row)
-
-
-def _metric(name: str) -> Callable[[Row], str]:
-    return lambda row: _optional(fraction, row["metrics"].get(name, {}).get("mean"))
-
-
-def _interval_or_status(name: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        figure = row["metrics"].get(name)
-        if row["status"] != "ok" or figure is None:
-            return str(row["status"]).replace("_", " ")
-        return _interval(figure)
-
-    return text
-
-
-def _interval(figure: dict[str, float | None]) -> str:
-    low, high = figure["low"], figure["high"]
-    return "" if low is None or high is None else f"{fraction(low)}–{fraction(high)}"
-
-
-def _columns(table: Table) -> list[_Column]:
-    """Group, name, the protocol's own figures (the primary one with its interval and spread), costs that there are."""
-    figures = []
-    for header, name in table.protocol.columns.items():
-        figures.append(_Column(header, _metric(name)))
-        if name == table.protocol.primary:
-            figures.append(_Column("95 %", _interval_or_status(name)))
-            figures.append(_Column("sd", lambda row: _optional(fraction, row["spread"])))
-    costs = [_Column("fit s", lambda row: _optional(_seconds, (row["cost"]["fit_s"] or {}).get("median")))]
-    if any(row["cost"]["search_s"] for row in table.rows):
-        costs.append(_Column("search", lambda row: _optional(_seconds, row["cost"]["search_s"])))
-    if any(row["cost"]["users_per_s"] for row in table.rows):
-        costs.append(_Column("users/s", lambda row: _optional(_count, row["cost"]["users_per_s"])))
-    costs.append(_Column("MiB", lambda row: _optional(_mebibytes, row["cost"]["peak_rss_bytes"])))
-    group = _Column("grp", lambda row: _optional(str, row["group"]))
-    return [group, _Column("algorithm", _marked_name), *figures, *costs]
-
-
-def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    columns = _columns(table)
-    return [column.header for column in columns], [[column.text(row) for column in columns] for row in table.rows]
-
-
-def _changed_options(protocol: EvaluationProtocol) -> dict[str, Any]:
-    default = vars(type(protocol).Config())
-    return {name: value for name, value in vars(protocol.config).items() if value != default[name]}
-
-
-def _notes(table: Table) -> list[str]:
-    """What the figures are, where they come from, how far they go, and why a row has none."""
-    sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
-    threads = sorted({row["threads"] for row in table.rows})
-    notes = [
-        table.protocol.explain(),
-        f"{sizes['n_rows']} rows, {sizes['n_users']} users, {sizes['n_items']} items. 95 %: bootstrap over users. "
-        f"{table.hardware['cpu']}, {'/'.join(map(str, threads))} thread{'s' if threads != [1] else ''}.",
-    ]
-    if table.n_parts > 1:
-        notes.append(f"Pooled over {table.n_parts} folds.")
-    notes += _notes_on_order(table)
-    notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
-    return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
-
-
-def _notes_on_order(table: Table) -> list[str]:
-    evidence = table.evidence
-    notes = []
-    if evidence.minimum_detectable_difference is not None:
-        notes.append(
-            f"grp: the best row of a group and all that cannot be told from it (permutation test over users, 5 %, Holm "
-            f"over {len(evidence.p)} pair{'s' if len(evidence.p) > 1 else ''}). Minimum detectable difference: "
-            f"{fraction(evidence.minimum_detectable_difference)}."
-        )
-    if any(row["spread"] is not None for row in table.rows):
-        notes.append(f"sd: standard deviation of {table.protocol.primary} over model seeds.")
-    agreement = evidence.rank_agreement
-    if agreement is not None and agreement["tau_b"] is not None:
-        interval = f" (95 % {text})" if (text := _interval(agreement)) else ""
-        notes.append(
-            f"Sampled against full-catalogue order of the {agreement['n_rows']} default rows: tau-b "
-            f"{fraction(agreement['tau_b'])}{interval}."
-        )
-    return notes
-
-
-def _terminal(table: Table) -> str:
-    headers, rows = _cells(table)
-    grid = RichTable(
-        title=title(table),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for header in headers:
-        text = header == "algorithm"
-        grid.add_column(
-            header, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text
-        )
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    console = Console(file=io.StringIO(), width=max(80, shutil.get_terminal_size().columns), highlight=False)
-    console.print(grid)
-    console.print()
-    for note in _notes(table):
-        console.print(Text(note))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def _markdown(table: Table) -> str:
-    headers, rows = _cells(table)
-    lines = [f"### {title(table)}", "", "| " + " | ".join(headers) + " |"]
-    lines.append("|" + "|".join("---" if header == "algorithm" else "---:" for header in headers) + "|")
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"* {note}" for note in _notes(table))])
-
-
-def _optional(form: Callable[[Any], str], value: Any) -> str:
-    return "" if value is None else form(value)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
-
-
-def _count(value: float) -> str:
-    return f"{value:.0f}" if value < 10_000 else f"{value / 1000:.0f} k"
-
-
-def _mebibytes(value: int) -> str:
-    return f"{value / 2**20:.0f}"
-
-
-# --- CSV -------------------------------------------------------------------------------------------------------------
-
-
-def _csv(rows: list[Row]) -> str:
-    """One line a row; numbers in full precision, what was not measured empty."""
-    lines = [_csv_fields(row) for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, dict.fromkeys(name for line in lines for name in line), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue().rstrip("\n")
-
-
-def _csv_fields(row: Row) -> dict[str, Any]:
-    about = row["table"] or {}
-    fields = {
-        "dataset": row["dataset"],
-        "protocol": row["protocol"],
-        "protocol_config": " ".join(f"{name}={value}" for name, value in (row["protocol_config"] or {}).items()),
-        "split_seeds": " ".join(map(str, row["split_seeds"] or ())),
-        **{name: row[name] for name in ("rank", "group", "algorithm", "label")},
-        "mark": MARKS.get(row["support"]),
-        **{name: row[name] for name in ("status", "reason", "device", "threads")},
-        "n_seeds": len(row["seeds"]) if row["seeds"] else None,
-        "spread": row["spread"],
-    }
-    for name, figure in (row["metrics"] or {}).items():
-        fields |= {name: figure["mean"], f"{name} low": figure["low"], f"{name} high": figure["high"]}
-    for name, value in (row["cost"] or {}).items():
-        if name == "fit_s":
-            value = value or dict.fromkeys(("median", "low", "high"))
-            fields |= {name: value["median"], f"{name} low": value["low"], f"{name} high": value["high"]}
-        else:
-            fields[name] = value
-    agreement = about.get("rank_agreement") or dict.fromkeys(("tau_b", "low", "high"))
-    return fields | {
-        "minimum_detectable_difference": about.get("minimum_detectable_difference"),
-        "tau_b": agreement["tau_b"],
-        "tau_b low": agreement["low"],
-        "tau_b high": agreement["high"],
-        "split_fingerprint": row["split_fingerprint"],
-        "hardware_fingerprint": row["hardware_fingerprint"],
-    }

@@ -30,8 +30,8 @@ def show(options: argparse.Namespace) -> int:
         _show_all()
     elif options.name in algorithms.ALGORITHMS:
         _show_algorithm(options.name)
-    elif options.name in datasets.DATASETS:
-        _show_dataset(options.name)
+    elif options.name in datasets.DATASETS or "." in options.name or "/" in options.name:
+        _show_dataset(options)
     elif options.name in protocols.PROTOCOLS:
         _show_protocol(options.name)
     else:
@@ -54,7 +54,7 @@ def _show_all() -> None:
 
 
 def _show_algorithm(name: str) -> None:
-    from algorithms.config import describe
+    from algorithms.config import describe, shown
 
     spec = algorithms.spec(name)
     adapter = algorithms.load_class(spec)
@@ -67,29 +67,32 @@ def _show_algorithm(name: str) -> None:
     if options:
         print("\noptions (--set " + f"{name}.OPTION=VALUE):")
     for option in options:
-        print(f"  {option.name} = {option.default} ({option.type}): {option.meaning}")
+        print(f"  {option.name} = {shown(option.default)} ({option.type}): {option.meaning}")
     if adapter.SPACE:
         print("\nsearch space:")
     for option_name, distribution in adapter.SPACE.items():
         print(f"  {option_name}: {distribution}")
     print("\npresets (--algorithm " + f"{name}:PRESET):")
     for preset, values in spec.presets.items():
-        changes = ", ".join(f"{key}={value}" for key, value in values.items())
+        changes = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
         print(f"  {preset}: {changes or 'the defaults above'}")
 
 
-def _show_dataset(name: str) -> None:
+def _show_dataset(options: argparse.Namespace) -> None:
     """The data card: what it is, whose terms it has, and the audit where it can be loaded."""
+    from benchmarks.plan import OwnFileFlags, choose_datasets
     from benchmarks.progress import download_progress
+    from datasets.store import load_cached
 
-    spec = datasets.spec(name)
-    loader = datasets.load_class(spec)()
-    _print_wrapped([f"{name}: {spec.summary}", "", f"  loader    {spec.target}"])
+    own = OwnFileFlags(options.columns, options.items, options.users, options.scale)
+    (spec,) = choose_datasets([options.name], own)
+    loader = datasets.make_loader(spec.target, spec.options)
+    _print_wrapped([f"{spec.name}: {spec.summary}", "", f"  loader    {spec.target}"])
     archive = getattr(loader, "archive", None)
     if archive is not None:
         _print_wrapped([f"  source    {archive.url}"])
     try:
-        sources = loader.locate(download_progress(name))
+        sources = loader.locate(download_progress(spec.name))
     except MissingDataError as error:
         _print_terms(spec.licence, _citation_of_module(loader))
         _print_wrapped(["", "not audited:"])
@@ -97,7 +100,7 @@ def _show_dataset(name: str) -> None:
         return
     from benchmarks.audit import card
 
-    dataset = loader.load(sources)
+    dataset = load_cached(loader, sources)
     _print_terms(dataset.licence, dataset.citation)
     _print_wrapped(["", *card(dataset)])
 
@@ -119,7 +122,7 @@ def _print_wrapped(lines: Iterable[str]) -> None:
 
 
 def _show_protocol(name: str) -> None:
-    from algorithms.config import describe
+    from algorithms.config import describe, shown
 
     spec = protocols.spec(name)
     protocol = protocols.load_class(spec)
@@ -128,4 +131,4 @@ def _show_protocol(name: str) -> None:
         f"options (--set {name}.OPTION=VALUE):"
     )
     for option in describe(protocol.Config):
-        print(f"  {option.name} = {option.default} ({option.type}): {option.meaning}")
+        print(f"  {option.name} = {shown(option.default)} ({option.type}): {option.meaning}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from algorithms import registry as algorithm_registry
 from algorithms.base import Recommender, Shape
-from algorithms.config import resolve_config
+from algorithms.config import resolve_config, shown
 from benchmarks.environment import (
     ROOT,
     digest,
@@ -27,9 +27,11 @@ from benchmarks.environment import (
     package_versions,
 )
 from benchmarks.executors.local import Limits
+from benchmarks.progress import download_progress
 from datasets import registry as dataset_registry
 from datasets.cache import cache_root
 from datasets.errors import MissingDataError, UserError, unknown_name
+from datasets.own_file import own_file_spec, parse_columns, parse_scale
 from protocols import registry as protocol_registry
 
 SUITES = ROOT / "benchmarks" / "suites"
@@ -43,7 +45,7 @@ _EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-sele
 
 _RESULT_SOURCES = (
     *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py"),
-    *("benchmarks/worker.py", "benchmarks/clock.py", "benchmarks/split_store.py"),
+    *(f"benchmarks/{name}.py" for name in ("worker", "search", "scorers", "clock", "split_store")),
 )
 
 
@@ -59,6 +61,8 @@ class Suite:
     seeds: int = 1
     splits: int = 1
     repeats: int = 1
+    set: tuple[str, ...] = ()
+    """Options of what it names, as ``--set`` takes them; those of the command line come on top."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Preparation:
         """``cache/splits/<request>``: named by all that decides its content."""
         stats = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in self.sources]
         request = {
-            "dataset": [self.dataset.name, self.dataset.target],
+            "dataset": [self.dataset.name, self.dataset.target, dict(self.dataset.options)],
             "sources": stats,
             "protocol": [self.protocol.name, self.protocol_config],
             "split_seed": self.split_seed,
@@ -158,10 +162,8 @@ class Cell:
     def cannot_run(self, limits: Limits) -> str | None:
         """Why this cell is skipped, or None."""
         spec = self.choice.spec
-        missing = [name for name in spec.packages if package_version(name) is None]
-        if missing:
-            install = f"pip install -c constraints.txt '.[{spec.extra}]'" if spec.extra else f"pip install {missing[0]}"
-            return f"{missing[0]} is not installed: {install}{_EXTRA_NEEDS.get(str(spec.extra), '')}"
+        if lacking := not_installed(spec):
+            return lacking
         if self.preparation.protocol.task not in spec.support:
             return f"{spec.name} gives no answer to a {self.preparation.protocol.task} protocol"
         if self.device not in spec.devices:
@@ -172,6 +174,20 @@ class Cell:
         if needed is not None and needed > limits.memory_bytes:
             return f"needs about {needed / 2**30:.1f} GiB, the limit is {limits.memory_bytes / 2**30:.1f} GiB"
         return None
+
+
+def not_installed(spec: algorithm_registry.AlgorithmSpec) -> str | None:
+    """Which package of an algorithm is missing and how to install it, or None."""
+    missing = [name for name in spec.packages if package_version(name) is None]
+    if not missing:
+        return None
+    command = install_command(spec.extra) if spec.extra else f"pip install {missing[0]}"
+    return f"{missing[0]} is not installed: {command}{_EXTRA_NEEDS.get(str(spec.extra), '')}"
+
+
+def install_command(extra: str) -> str:
+    """What to type, in the checkout, for an optional dependency group."""
+    return f"pip install -c constraints.txt '.[{extra}]'"
 
 
 def load_suite(name: str) -> Suite:
@@ -225,6 +241,11 @@ def parse_assignments(assignments: Iterable[str]) -> Overrides:
     return parsed
 
 
+def merge_overrides(first: Overrides, second: Overrides) -> Overrides:
+    """Both; where they set the same option, ``second`` wins."""
+    return {name: {**first.get(name, {}), **second.get(name, {})} for name in {**first, **second}}
+
+
 def require_all_used(overrides: Overrides, names: Iterable[str]) -> None:
     """Refuse an override of something that is not part of this run."""
     for name in overrides.keys() - set(names):
@@ -235,30 +256,60 @@ def require_all_used(overrides: Overrides, names: Iterable[str]) -> None:
         raise UserError(f"--set {name}.…: {name} is not part of this run: add {flag} {name}")
 
 
+@dataclass(frozen=True)
+class OwnFileFlags:
+    """What the command line says of the user's own file, beside its path; as typed, None where it is silent."""
+
+    columns: str | None = None
+    items: Path | None = None
+    users: Path | None = None
+    scale: str | None = None
+
+    def spec(self, path: Path) -> dataset_registry.DatasetSpec:
+        columns = None if self.columns is None else parse_columns(self.columns)
+        scale = None if self.scale is None else parse_scale(self.scale)
+        return own_file_spec(path, columns, self.items, self.users, scale)
+
+
+def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_registry.DatasetSpec]:
+    """Data sets by name, and files of the user by path: a name with a ``.`` or a ``/`` is a path.
+
+    Raises:
+        UserError: an unknown name, two files, or flags of a file without one.
+    """
+    distinct = list(dict.fromkeys(names))
+    paths = [name for name in distinct if _is_path(name)]
+    if len(paths) > 1:
+        raise UserError(f"--dataset {','.join(paths)}: one file at a time")
+    for flag, value in vars(own).items():
+        if value is not None and not paths:
+            raise UserError(f"--{flag} {value}: no file to which it belongs: add --dataset path/to/ratings.csv")
+    return [own.spec(Path(name)) if _is_path(name) else dataset_registry.spec(name) for name in distinct]
+
+
 def find_datasets(
-    names: Sequence[str], named_by_user: bool
-) -> tuple[list[tuple[Any, tuple[Path, ...]]], dict[str, str]]:
+    specs: Sequence[dataset_registry.DatasetSpec], named_by_user: bool
+) -> tuple[list[tuple[dataset_registry.DatasetSpec, tuple[Path, ...]]], dict[str, str]]:
     """Specs with their source files, and the reasons of those that a default run goes on without.
 
     Raises:
         MissingDataError: a data set that the user named is neither here nor to be fetched.
     """
     found, missing = [], {}
-    for name in dict.fromkeys(names):
-        spec = dataset_registry.spec(name)
+    for spec in specs:
         try:
-            sources = dataset_registry.load_class(spec)().locate()
+            sources = dataset_registry.make_loader(spec.target, spec.options).locate(download_progress(spec.name))
         except MissingDataError as error:
             if named_by_user:
                 raise
-            missing[name] = str(error)
+            missing[spec.name] = str(error)
         else:
             found.append((spec, tuple(sources)))
     return found, missing
 
 
 def preparations(
-    datasets: Iterable[tuple[Any, tuple[Path, ...]]],
+    datasets: Iterable[tuple[dataset_registry.DatasetSpec, tuple[Path, ...]]],
     protocols: Sequence[str],
     split_seeds: Iterable[int],
     overrides: Overrides,
@@ -286,6 +337,10 @@ def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
     return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
 
 
+def _is_path(name: str) -> bool:
+    return "." in name or "/" in name
+
+
 def _expand_all(name: str) -> list[str]:
     if name.partition(":")[0] != "all":
         return [name]
@@ -305,7 +360,9 @@ def _choose(name: str, overrides: Overrides) -> AlgorithmChoice:
     own = overrides.get(name, {})
     adapter = algorithm_registry.load_class(spec)
     config = dataclasses.asdict(resolve_config(adapter.Config, {**spec.presets[preset], **own}, spec.name))
-    label = ", ".join(([preset] if preset != "default" or not own else []) + [f"{key}={config[key]}" for key in own])
+    label = ", ".join(
+        ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
+    )
     return AlgorithmChoice(spec, label, config)
 
 

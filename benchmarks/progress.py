@@ -88,6 +88,7 @@ def download_progress(name: str) -> Callable[[int, int], None]:
 
     def report(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            print(f"\r{name}: {done / 2**20:.1f} of {total / 2**20:.1f} MiB", end="", file=sys.stderr, flush=True)
+            end = "\n" if done >= total else ""
+            print(f"\r{name}: {done / 2**20:.1f} of {total / 2**20:.1f} MiB", end=end, file=sys.stderr, flush=True)
 
     return report

@@ -14,14 +14,11 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.environment import digest, file_digest
-from protocols.types import Arrays
+from datasets.errors import NotWritableError
 
 SCHEMA = "recgauge.record/1"
 
@@ -42,21 +39,10 @@ class Record:
         return str(self.data["split"]["fingerprint"])
 
     @property
-    def row_identity(self) -> str:
-        """Equal for records that differ in seed and split only: together they are one row of a table."""
-        parts = ("dataset", "protocol", "algorithm", "device", "threads", "hardware_fingerprint")
-        return digest([self.data[part] for part in parts])
-
-    @property
     def cell_identity(self) -> str:
         """Equal for an older and a newer record of the same cell, whatever code made them."""
-        return digest([self.row_identity, self.split_fingerprint, self.data["seed"]])
-
-    @cached_property
-    def outcomes(self) -> Arrays:
-        """Per-user arrays of the side file."""
-        with np.load(self.path.with_suffix(".npz"), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        parts = ("dataset", "protocol", "algorithm", "seed", "device", "threads", "hardware_fingerprint")
+        return digest([self.split_fingerprint, *(self.data[part] for part in parts)])
 
 
 def record_path(results: Path, dataset: str, protocol: str, algorithm: str, key: str) -> Path:
@@ -114,7 +100,10 @@ def read_all(folder: Path) -> tuple[list[Record], list[Path]]:
 def scratch_folder(results: Path, name: str) -> Iterator[Path]:
     """A cell's working folder on the results' own file system, gone afterwards."""
     folder = results / ".scratch" / f"{os.getpid()}-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWritableError(results, error) from error
     try:
         yield folder
     finally:

@@ -60,6 +60,8 @@ class RunRequest(PrepareRequest):
     budget: str
     repeats: int
     results: Path
+    compact: bool
+    """Side files without the raw scores of pairs, for results that are checked in."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,13 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
     return planned
 
 
+def wrong_canaries(executor: LocalExecutor) -> list[str]:
+    """Send scorers with known figures through the real worker function; one line for each figure that is wrong."""
+    with records.scratch_folder(cache_root(), "canaries") as scratch:
+        ending = executor.run({"kind": "canaries"}, CANARY_LIMITS, worker_variables(1, {}), scratch, lambda event: None)
+    return list(ending.event["wrong"]) if ending.status == "ok" else [f"{ending.status}: {ending.reason}"]
+
+
 class _Preparer:
     """Workers that write no record: one for each split that is not prepared yet."""
 
@@ -158,13 +167,14 @@ class _Preparer:
         request = {
             "kind": "prepare",
             "plugins": self._plugins,
-            "dataset": preparation.dataset.target,
+            "dataset": {"target": preparation.dataset.target, "options": dict(preparation.dataset.options)},
             "sources": [str(path) for path in preparation.sources],
             "protocol": {"target": preparation.protocol.target, "config": preparation.protocol_config},
             "split_seed": preparation.split_seed,
             "target": str(preparation.folder),
         }
-        ending = self._run(name, request, PREPARE_LIMITS)
+        with records.scratch_folder(cache_root(), "prepare") as scratch:
+            ending = self._executor.run(request, PREPARE_LIMITS, worker_variables(1, {}), scratch, self._show_progress)
         if ending.status == "skipped":
             self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = str(ending.reason)
             return None
@@ -173,11 +183,6 @@ class _Preparer:
             raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
         meta: dict[str, Any] = ending.event["meta"]
         return meta
-
-    def _run(self, name: str, request: Event, limits: Limits) -> Ending:
-        """A worker that writes no record."""
-        with records.scratch_folder(cache_root(), request["kind"]) as scratch:
-            return self._executor.run(request, limits, worker_variables(1, {}), scratch, self._show_progress)
 
     def _show_progress(self, event: Event) -> Event | None:
         if event["event"] == "progress":
@@ -190,15 +195,11 @@ class _Runner(_Preparer):
 
     _request: RunRequest
 
-    def __init__(self, request: RunRequest, executor: LocalExecutor, display: Display) -> None:
-        super().__init__(request, executor, display)
-
     def check_canaries(self) -> None:
-        """Send scorers with known figures through the real worker function."""
-        ending = self._run("canaries", {"kind": "canaries"}, CANARY_LIMITS)
-        wrong = ending.event.get("wrong", [ending.reason])
-        if wrong:
-            raise NothingMeasured(f"nothing was measured, the harness is wrong: {'; '.join(map(str, wrong))}")
+        """Raise NothingMeasured where a canary's figure is not as it must be."""
+        self._display.running("canaries")
+        if wrong := wrong_canaries(self._executor):
+            raise NothingMeasured(f"nothing was measured, the harness is wrong: {'; '.join(wrong)}")
 
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
@@ -242,6 +243,7 @@ class _Runner(_Preparer):
             "device": cell.device,
             "seconds": self._request.limits.seconds,
             "repeats": self._request.repeats,
+            "compact": self._request.compact,
             "calibrate": cell.choice.spec.support[cell.preparation.protocol.task] == CALIBRATED,
         }
 

@@ -15,26 +15,32 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from scipy import sparse
 
-from algorithms.base import Recommender
+from algorithms.base import FactorRecommender, Recommender
+from algorithms.config import resolve_config
 from algorithms.types import FitContext, Task, TrainSet
 from benchmarks import split_store
 from benchmarks.clock import Clock, peak_rss_bytes, reset_peak_rss
 from benchmarks.environment import without_paths
 from benchmarks.plugins import load_plugin
+from benchmarks.scorers import CalibratedScorer, SealedScorer
 from benchmarks.seal import Seal
+from benchmarks.search import Found, search
 from datasets.errors import NotApplicableError, UserError
-from datasets.types import Features, FloatArray, IntArray, Interactions
-from protocols.calibration import Calibration, fit_calibration
+from datasets.registry import make_loader
+from datasets.store import load_cached
+from datasets.types import Features, Interactions
 from protocols.types import Arrays, EvaluationProtocol, Question
 
 PROGRESS_EVERY_S = 0.1
+RAW = "pair_scores"
+"""The outcome that no figure needs: what the model answered, pair by pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,39 +53,6 @@ class Measurement:
     memory: dict[str, int | None]
 
 
-class SealedScorer:
-    """A fitted model as an evaluation sees it; the seal is on while the model computes."""
-
-    def __init__(self, model: Recommender, seal: Seal, progress: Callable[[int], None] = lambda users: None) -> None:
-        self._model = model
-        self._seal = seal
-        self._progress = progress
-
-    def score(self, users: IntArray) -> FloatArray:
-        with self._seal.adapter():
-            scores = self._model.score(users)
-        self._progress(len(users))
-        return scores
-
-    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
-        with self._seal.adapter():
-            return self._model.score_pairs(users, items)
-
-
-class CalibratedScorer(SealedScorer):
-    """A ranking model as a rating protocol sees it (†): scores through the map, cold pairs by damped biases."""
-
-    def __init__(self, model: Recommender, seal: Seal, calibration: Calibration) -> None:
-        super().__init__(model, seal)
-        self._calibration = calibration
-
-    def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
-        ratings = self._calibration(super().score_pairs(users, items))
-        cold = self._model.cold_pairs(users, items)
-        ratings[cold] = self._model.cold_ratings(users[cold], items[cold])
-        return ratings
-
-
 def measure(
     make: Callable[[], Recommender],
     train: TrainSet,
@@ -90,6 +63,7 @@ def measure(
     progress: Callable[[str, int, int], None] = lambda phase, step, total: None,
     repeats: int = 1,
     validation: split_store.Part | None = None,
+    calibrate: bool = False,
 ) -> Measurement:
     """Fit, ask, count: the one way in which anything is measured here, canaries included.
 
@@ -97,26 +71,30 @@ def measure(
         make: a fresh, unfitted model each call.
         ask: called once, after the last fit returned; gives question, labels and the seen rows.
         repeats: timed fits, a fresh model each; the last one answers.
-        validation: for a model whose scores are to be calibrated: train and validation rows.
+        validation: train and validation rows, for early stopping and calibration; None where neither is wanted.
+        calibrate: whether the model's scores have to be turned into ratings.
     """
     with seal.adapter():
-        make().fit(tiny_train_set(train), FitContext(seed=run.seed, threads=run.threads, device=run.device))
+        make().fit(tiny_train_set(train), replace(run, progress=lambda step, total: None, fixed_steps=1))
     clock = Clock()
-    calibration = None
+    found = Found()
     if validation is not None:
         with clock("search"):
-            calibration = _calibrate(make(), validation, run, seal)
+            searching = replace(run, progress=lambda step, total: progress("search", step, total))
+            found = search(make, validation, searching, protocol, seal, calibrate)
     for _ in range(repeats):
         model = make()
         clock.synchronize = model.synchronize
         gc.collect()
         reset_peak_rss()
         with seal.adapter(), clock("fit"):
-            model.fit(train, run)
+            model.fit(train, replace(run, fixed_steps=found.steps))
     seal.check()
     peak_fit = peak_rss_bytes()
 
     question, labels, seen = ask()
+    if not isinstance(model, FactorRecommender):
+        question = question.for_users(question.sample_users)
     ranked = 0
 
     def count(users: int) -> None:
@@ -124,12 +102,15 @@ def measure(
         ranked += users
         progress("score", ranked, len(question.rank_users))
 
-    scorer = SealedScorer(model, seal, count) if calibration is None else CalibratedScorer(model, seal, calibration)
+    scorer = SealedScorer(model, seal, count)
+    if found.calibration is not None:
+        scorer = CalibratedScorer(model, seal, found.calibration)
     outcomes = protocol.evaluate(scorer, question, labels, seen, clock)
     seal.check()
     timings = {
         "fit_s": clock.blocks["fit"],
         "search_s": clock.total("search"),
+        "steps": found.steps,
         "pairs_s": clock.total("pairs"),
         "rank_s": clock.total("rank"),
         "train_rows": len(train.interactions),
@@ -138,19 +119,6 @@ def measure(
     }
     memory = {"peak_rss_fit_bytes": peak_fit, "peak_rss_score_bytes": peak_rss_bytes()}
     return Measurement(outcomes, protocol.metrics(outcomes), timings, memory)
-
-
-def _calibrate(model: Recommender, validation: split_store.Part, run: FitContext, seal: Seal) -> Calibration:
-    """The map from scores to ratings, learned from validation rows that a fit on train alone has scored.
-
-    Rows that are cold in train are left out: such pairs are never rated through the map.
-    """
-    with seal.adapter():
-        model.fit(validation.train, run)
-    question = validation.question
-    warm = ~model.cold_pairs(question.pair_users, question.pair_items)
-    scores = SealedScorer(model, seal).score_pairs(question.pair_users[warm], question.pair_items[warm])
-    return fit_calibration(scores, validation.labels["values"][warm].astype(np.float64))
 
 
 def tiny_train_set(like: TrainSet) -> TrainSet:
@@ -215,7 +183,7 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
         for plugin in request["plugins"]:
             load_plugin(Path(plugin))
         algorithm = _load(request["algorithm"])
-        config = algorithm.Config(**request["config"])
+        config = resolve_config(algorithm.Config, request["config"])
     run = FitContext(
         seed=request["seed"],
         threads=request["threads"],
@@ -233,12 +201,15 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
 
     outputs: list[str] = []
     train = split_store.load_train_set(fit_folder, task)
-    validation = split_store.load_validation(fit_folder.parent, task) if request["calibrate"] else None
+    calibrate = request["calibrate"]
+    searches = calibrate or algorithm(config).patience
+    validation = split_store.load_validation(fit_folder.parent, task) if searches else None
     measured = measure(
-        lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"], validation
+        lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"], validation, calibrate
     )
+    kept = {name: array for name, array in measured.outcomes.items() if name != RAW or not request["compact"]}
     with open(outputs[0], "wb") as file:
-        save_side_file(file, measured.outcomes)
+        save_side_file(file, kept)
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
 
 
@@ -246,9 +217,9 @@ def _prepare(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: 
     """Load one data set and write one of its splits."""
     for plugin in request["plugins"]:
         load_plugin(Path(plugin))
-    loader = _load(request["dataset"])()
+    loader = make_loader(**request["dataset"])
     emit("progress", phase="load", step=0, total=2)
-    dataset = loader.load([Path(path) for path in request["sources"]])
+    dataset = load_cached(loader, [Path(path) for path in request["sources"]])
     emit("progress", phase="split", step=1, total=2)
     meta = split_store.prepare(Path(request["target"]), dataset, _protocol(request["protocol"]), request["split_seed"])
     emit("ended", status="ok", meta=meta)

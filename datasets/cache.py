@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from platformdirs import user_cache_path
 
+from datasets.errors import NotWritableError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -27,13 +29,19 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
     After an exception nothing is left. Where another process was faster, its folder stays and ours is dropped: folders
     of one name hold the same content.
+
+    Raises:
+        NotWritableError: for an OSError in here or in the block, such as a full disk.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        folder = Path(scratch, target.name)
-        folder.mkdir()
-        yield folder
-        publish(folder, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+            folder = Path(scratch, target.name)
+            folder.mkdir()
+            yield folder
+            publish(folder, target)
+    except OSError as error:
+        raise NotWritableError(target.parent, error) from error
 
 
 def publish(folder: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -33,3 +34,14 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return UserError(f"unknown {kind} '{name}': {hint}valid: {', '.join(names)}")
+
+
+class NotWritableError(UserError):
+    """A folder of ours that cannot be written, or a full disk; what it holds stays as it is."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        reason = error.strerror or f"is the disk full? {error}"  # NumPy names what it wrote, not why it stopped
+        super().__init__(
+            f"{folder}: cannot be written ({reason}): make room, or name another folder (the cache by RECGAUGE_CACHE, "
+            "results by --results)"
+        )

@@ -10,6 +10,12 @@ from scipy import sparse
 
 from datasets.types import Column, Features
 
+_RAW_LIMIT = 1e100
+"""Numbers beyond are clipped: squares of what is left, and the quotient by any spread of it, are finite in float64."""
+_SCALED_LIMIT = 1e9
+"""In standard deviations. No trained entity of n is further out than sqrt(n); a cold one may be, and is clipped, so
+that its features and a model's float32 products of them stay finite."""
+
 
 def encode(columns: Mapping[str, Column], trained: npt.NDArray[np.bool_]) -> Features | None:
     """Encode the metadata of n items or users; None without columns.
@@ -19,7 +25,8 @@ def encode(columns: Mapping[str, Column], trained: npt.NDArray[np.bool_]) -> Fea
 
     * ``category`` and ``categories``: one column per value seen in training (``genres=Comedy``) and ``genres=missing``
       for entities without any such value.
-    * ``number``: standardised over trained entities (``year``), missing is 0, and ``year=missing`` marks it.
+    * ``number``: standardised over trained entities (``year``), missing is 0, and ``year=missing`` marks it. Clipped at
+      10⁹ standard deviations, which only a cold entity can be away from the mean. Infinite is missing.
 
     Returns ``Features`` of (n, d) float32 CSR.
     """
@@ -37,13 +44,14 @@ def encode(columns: Mapping[str, Column], trained: npt.NDArray[np.bool_]) -> Fea
 
 
 def _encode_number(column: Column, trained: npt.NDArray[np.bool_]) -> tuple[sparse.csr_matrix, list[str]]:
-    values = column.values.astype(np.float64)
-    known = np.isfinite(values)
+    raw = column.values.astype(np.float64)
+    known = np.isfinite(raw)
+    values = np.clip(raw, -_RAW_LIMIT, _RAW_LIMIT)
     fitted = values[known & trained]
     if len(fitted) == 0:  # nothing to scale by: no value can be used
         known = np.zeros_like(known)
         fitted = np.zeros(1)
-    scaled = (values - fitted.mean()) / (fitted.std() or 1.0)
+    scaled = np.clip((values - fitted.mean()) / (fitted.std() or 1.0), -_SCALED_LIMIT, _SCALED_LIMIT)
     block = np.column_stack([np.where(known, scaled, 0.0), ~known]).astype(np.float32)
     return sparse.csr_matrix(block), ["", "missing"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.errors import DataError, MissingDataError, UserError
 from datasets.formats import Field, Format
 from datasets.loader import Loader, Progress
+from datasets.registry import DatasetSpec
 
 if TYPE_CHECKING:
     from datasets.canonical import Metadata
@@ -33,6 +35,7 @@ _DELIMITERS = ("::", "\t", ",", ";", "|")
 _ADVICE = "name them: --columns user=NAME,item=NAME,rating=NAME,time=NAME"
 _LONGEST_CATEGORY = 200
 """Characters; a column with a longer text is prose: it is left out and counted in ``notes``."""
+_LICENCE = "the user's own file"
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -44,8 +47,42 @@ def parse_columns(text: str) -> dict[str, str]:
             raise UserError(
                 f"--columns {text}: '{part}' is wrong; each of {', '.join(ROLES)} may stand once, as in user=NAME"
             )
+        if name in columns.values():
+            raise UserError(f"--columns {text}: '{name}' stands for two things; name a column for each")
         columns[role] = name
     return columns
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """``1,5`` -> ``(1.0, 5.0)``. Raises UserError for other forms."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not -math.inf < low < high < math.inf:
+        raise UserError(f"--scale {text}: expected LOWEST,HIGHEST rating, such as 1,5")
+    return low, high
+
+
+def own_file_spec(
+    path: Path,
+    columns: dict[str, str] | None = None,
+    items: Path | None = None,
+    users: Path | None = None,
+    scale: tuple[float, float] | None = None,
+) -> DatasetSpec:
+    """An entry, as the registry has them, for one file of the user."""
+    given = {"items": items, "users": users}
+    files = {name: str(file.absolute()) for name, file in given.items() if file is not None}
+    others = {name: value for name, value in (("columns", columns), ("scale", scale)) if value is not None}
+    return DatasetSpec(
+        name=OwnFile(path).name,
+        target=f"{__name__}:{OwnFile.__name__}",
+        summary=f"your own file {path.name}",
+        licence=_LICENCE,
+        fetchable=False,
+        options={"path": str(path.absolute()), **files, **others},
+    )
 
 
 @dataclass(frozen=True)
@@ -62,16 +99,16 @@ class OwnFile(Loader):
         scale: lowest and highest rating that the file may hold.
     """
 
-    path: Path
+    path: Path | str
     columns: dict[str, str] | None = None
-    items: Path | None = None
-    users: Path | None = None
+    items: Path | str | None = None
+    users: Path | str | None = None
     scale: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
         """The file's name as a data set's: ``My Ratings.csv`` is ``my-ratings``."""
-        return re.sub(r"[^a-z0-9]+", "-", self.path.stem.lower()).strip("-") or "own-file"
+        return re.sub(r"[^a-z0-9]+", "-", Path(self.path).stem.lower()).strip("-") or "own-file"
 
     def options(self) -> dict[str, Any]:
         return {
@@ -83,7 +120,7 @@ class OwnFile(Loader):
 
     def locate(self, progress: Progress | None = None) -> list[Path]:
         """The ratings, then items and users where they are given."""
-        paths = [path for path in (self.path, self.items, self.users) if path is not None]
+        paths = [Path(path) for path in (self.path, self.items, self.users) if path is not None]
         for path in paths:
             if path.is_dir():
                 raise DataError(f"{path}: a directory; name the file in it")
@@ -96,7 +133,7 @@ class OwnFile(Loader):
 
         from datasets.canonical import build_dataset
 
-        source = _open(sources[0], self.columns or {}, ("user", "item"))
+        source = _open(sources[0], ROLES, self.columns or {}, _ADVICE)
         names = source.roles
         low, high = self.scale or (None, None)
         kinds = {
@@ -117,8 +154,8 @@ class OwnFile(Loader):
             items=items,
             values=values,
             times=read[names["time"]] if "time" in names else None,
-            rating_scale=self.scale or _observed_scale(values),
-            licence="the user's own file",
+            rating_scale=_observed_scale(values) if self.scale is None else (self.scale[0], self.scale[1]),
+            licence=_LICENCE,
             citation="",
             item_metadata=_metadata(next(others), "item") if self.items else None,
             user_metadata=_metadata(next(others), "user") if self.users else None,
@@ -134,7 +171,7 @@ def _observed_scale(values: Any) -> tuple[float, float] | None:
 def _metadata(path: Path, owner: str) -> Metadata:
     from datasets.canonical import Metadata
 
-    source = _open(path, {}, (owner,))
+    source = _open(path, (owner,), {}, f"call the column of its ids {owner}")
     id_name = source.roles[owner]
     others = [name for name in source.names if name != id_name]
     title = next((name for name in others if _plain(name) in _TITLES), None) if owner == "item" else None
@@ -179,24 +216,27 @@ class _Source:
         return read_table(self.path, fields, self.format)
 
 
-def _open(path: Path, given: dict[str, str], required: tuple[str, ...]) -> _Source:
-    """Sniff ``path`` and find its columns: the ``given`` ones, the ``required`` ones, and others by their names."""
+def _open(path: Path, wanted: tuple[str, ...], given: dict[str, str], advice: str) -> _Source:
+    """Sniff ``path`` and find the columns of ``wanted`` roles: the ``given`` ones, and others by their names."""
     if _is_parquet(path):
         from datasets.parquet import column_names
 
         names = column_names(path)
-        return _Source(path, None, names, _roles(str(path), names, given, required, repr(names)))
+        return _Source(path, None, names, _roles(str(path), names, wanted, given, repr(names), advice))
 
     line = _first_line(path)
-    format, names = _sniff(line, given, required)
+    format, names = _sniff(line, given)
     if names and all(_is_number(name) for name in names):
         raise DataError.at(path, 1, f"no header line but {line!r}; add one, such as user,item,rating,time")
-    return _Source(path, format, names, _roles(f"{path}:1", names, given, required, repr(line)))
+    return _Source(path, format, names, _roles(f"{path}:1", names, wanted, given, repr(line), advice))
 
 
 def _is_parquet(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1" or path.suffix in (".parquet", ".pq")
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1" or path.suffix in (".parquet", ".pq")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
 
 
 def _first_line(path: Path) -> str:
@@ -215,7 +255,7 @@ def _first_line(path: Path) -> str:
     return line
 
 
-def _sniff(line: str, given: dict[str, str], required: tuple[str, ...]) -> tuple[Format, list[str]]:
+def _sniff(line: str, given: dict[str, str]) -> tuple[Format, list[str]]:
     """The format whose delimiter gives the most columns that we know; of equals the one with most columns."""
     from datasets.readers import split_line
 
@@ -230,22 +270,24 @@ def _sniff(line: str, given: dict[str, str], required: tuple[str, ...]) -> tuple
     return format, names
 
 
-def _roles(where: str, names: list[str], given: dict[str, str], required: tuple[str, ...], line: str) -> dict[str, str]:
-    """Role -> column name."""
+def _roles(
+    where: str, names: list[str], wanted: tuple[str, ...], given: dict[str, str], line: str, advice: str
+) -> dict[str, str]:
+    """Role -> column name; a wanted user and item must be there."""
     roles = dict(given)
     for role, name in given.items():
         if name not in names:
             raise DataError(f"{where}: no column '{name}' for {role}; the header is {line}")
-    for role in ROLES:
+    for role in wanted:
         guesses = [name for name in names if _plain(name) in _NAMES[role] and name not in given.values()]
         if role in given or not guesses:
             continue
         if len(guesses) > 1:
-            raise DataError(f"{where}: '{guesses[0]}' and '{guesses[1]}' may both be the {role}; {_ADVICE}")
+            raise DataError(f"{where}: '{guesses[0]}' and '{guesses[1]}' may both be the {role}; {advice}")
         roles[role] = guesses[0]
-    for role in required:
-        if role not in roles:
-            raise DataError(f"{where}: no column for {role} in the header {line}; {_ADVICE}")
+    for role in ("user", "item"):
+        if role in wanted and role not in roles:
+            raise DataError(f"{where}: no column for {role} in the header {line}; {advice}")
     return roles
 
 

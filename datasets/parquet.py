@@ -64,7 +64,7 @@ def _as_read_from_text(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray
     if column.null_count:
         raise Refused(f"column '{field.name}'")
     if field.kind == "id":
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if not _may_be_an_id(kind):
             raise Refused(f"column '{field.name}'")
         encoded = column.dictionary_encode().unify_dictionaries()
         chunks = [
@@ -76,6 +76,12 @@ def _as_read_from_text(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray
         # Rounded down, before 1970 too; a cast would round towards zero.
         column = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s", kind.tz))
     return column.cast(ARROW_TYPES[field.kind])
+
+
+def _may_be_an_id(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _problem(path: Path, column: pa.ChunkedArray, field: Field) -> DataError:
@@ -93,7 +99,7 @@ def _problem(path: Path, column: pa.ChunkedArray, field: Field) -> DataError:
 def _first_bad_row(column: pa.ChunkedArray, field: Field) -> int | None:
     if column.null_count:
         return int(np.argmax(column.is_null().to_numpy()))
-    if field.kind == "id" and not pa.types.is_floating(column.type):
+    if field.kind == "id" and _may_be_an_id(column.type):
         seen: set[str] = set()
         for row, text in enumerate(column.cast(pa.string()).to_pylist()):
             if not text or set(text) & {"\n", "\r", "\0"} or text in seen:

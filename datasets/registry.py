@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from datasets.errors import UserError, unknown_name
 
@@ -22,6 +23,7 @@ class DatasetSpec:
         summary: one line for ``list``.
         licence: one line on what its terms allow.
         fetchable: whether ``locate`` may fetch it over the network; False for files of the user and for generators.
+        options: keyword arguments of the loader, as JSON values, so that a worker can make the same one.
     """
 
     name: str
@@ -29,6 +31,7 @@ class DatasetSpec:
     summary: str
     licence: str
     fetchable: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _GROUPLENS = "GroupLens terms: research, no commercial use without permission"
@@ -112,8 +115,8 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
-def load_class(spec: DatasetSpec) -> type[Loader]:
-    """Import the loader class of ``spec``; a plug-in's module is found in ``sys.modules``."""
-    module, _, class_name = spec.target.partition(":")
-    loader: type[Loader] = getattr(importlib.import_module(module), class_name)
+def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
+    """The loader of a spec's ``target`` and ``options``; a plug-in's module is found in ``sys.modules``."""
+    module, _, class_name = target.partition(":")
+    loader: Loader = getattr(importlib.import_module(module), class_name)(**options)
     return loader

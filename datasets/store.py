@@ -6,6 +6,7 @@ state is a digest of what decides the content: size and mtime of each source, th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.cache import atomic_folder, cache_root, load_arrays, save_arrays
+from datasets.errors import NotWritableError
 from datasets.loader import Loader
 from datasets.types import Column, Dataset, Interactions
 
@@ -39,8 +41,9 @@ def load_cached(loader: Loader, sources: list[Path]) -> Dataset:
         return dataset
     try:
         _write(folder, dataset)
-    except OSError as error:
-        print(f"warning: {dataset.name} is not cached: {error.strerror or error} ({cache_root()})", file=sys.stderr)
+    except NotWritableError as error:
+        with contextlib.suppress(OSError):  # a worker's log lies on the same full disk
+            print(f"warning: {dataset.name} is not cached: {error}", file=sys.stderr)
     return dataset
 
 

@@ -13,8 +13,9 @@ from scipy import sparse
 from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.types import Dataset, Interactions
 from protocols import metrics
-from protocols.splits import Division, fingerprint, random_holdout, time_holdout
+from protocols.splits import Division, fingerprint, keep_latest, random_holdout, time_holdout
 from protocols.types import (
+    MAX_HISTORY,
     Arrays,
     EvaluationProtocol,
     Question,
@@ -22,6 +23,8 @@ from protocols.types import (
     Split,
     Stopwatch,
     UserStatistic,
+    check_max_history,
+    explain_max_history,
     no_stopwatch,
 )
 
@@ -38,7 +41,7 @@ class Holdout(EvaluationProtocol):
     """
 
     task = "rating"
-    primary = "rmse"
+    primary = objective = "rmse"
     higher_is_better = False
     columns = {"RMSE": "rmse", "R²": "r2", "MAE": "mae"}
 
@@ -47,8 +50,10 @@ class Holdout(EvaluationProtocol):
         folds: Annotated[int, "k of k-fold; 0 for one 80/20 split"] = 0
         fold: Annotated[int, "which of the folds is the test part, from 0"] = 0
         by: Annotated[Literal["random", "time"], "hold out random rows, or the latest fifth of all times"] = "random"
+        max_history: Annotated[int | None, MAX_HISTORY] = None
 
         def __post_init__(self) -> None:
+            check_max_history("holdout", self.max_history)
             if self.by not in ("random", "time"):
                 raise UserError(f"holdout: by must be 'random' or 'time', got '{self.by}'")
             if self.folds < 0 or self.folds == 1:
@@ -67,6 +72,7 @@ class Holdout(EvaluationProtocol):
         return (
             f"RMSE, MAE, R²: errors of predicted ratings over {rows}, clipped to the rating scale. R² = 1 − SSE/SST "
             "against the mean of these rows; below 0 is worse than that mean."
+            f"{explain_max_history(self.config.max_history)}"
         )
 
     def parts(self) -> list[Holdout]:
@@ -79,14 +85,22 @@ class Holdout(EvaluationProtocol):
         """Divide ``dataset``.
 
         Raises:
-            DataError: ``by`` is time and the data set has no times, or a part would be empty.
+            NotApplicableError: all values are the same, or ``by`` is time and the data set has no times.
+            DataError: a part would be empty.
         """
         rated = dataset.interactions
+        if len(rated) and rated.values.min() == rated.values.max():
+            raise NotApplicableError(
+                f"holdout: all values of '{dataset.name}' are {rated.values[0]:g}, so there is no rating to predict: "
+                "use --protocol leave-one-out"
+            )
         division = self._divide(dataset, split_seed)
         train, valid, test = (rated.select(mask) for mask in (division.train, division.valid, division.test))
         for name, part in (("training", train), ("validation", valid), ("test", test)):
             if not len(part):
                 raise DataError(f"holdout: '{dataset.name}' with {len(rated)} rows leaves no {name} row: use more data")
+        if self.config.max_history is not None:
+            train = keep_latest(train, self.config.max_history)
         notes = {"cold_test_rows": int(np.count_nonzero(_cold(test.users, test.items, *_known(train, valid))))}
         identity = fingerprint(train, valid, test, None, None, dataset.user_ids, dataset.item_ids)
         return Split(train, valid, test, None, identity, None, dataset.rating_scale, notes)
@@ -95,7 +109,8 @@ class Holdout(EvaluationProtocol):
         """The test pairs sorted by (user, item); nothing is ranked."""
         order = _pair_order(split.test)
         users, items = (column[order].astype(np.int32, copy=False) for column in (split.test.users, split.test.items))
-        return Question(users, items, np.empty(0, dtype=np.int32))
+        nobody = np.empty(0, dtype=np.int32)
+        return Question(users, items, nobody, nobody)
 
     def labels(self, split: Split) -> Arrays:
         """``values`` (p,) float32 in the question's order and, where there is one, ``rating_scale`` (2,) float64."""

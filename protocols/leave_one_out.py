@@ -15,8 +15,18 @@ from datasets.top_k import PADDING
 from datasets.types import Dataset, Interactions
 from protocols import metrics
 from protocols.negatives import draw_negatives, pair_keys
-from protocols.splits import Division, Stream, fingerprint, generator, leave_latest_out, leave_random_out
+from protocols.splits import (
+    Division,
+    Stream,
+    fingerprint,
+    generator,
+    keep_latest,
+    leave_latest_out,
+    leave_random_out,
+    sample_of_users,
+)
 from protocols.types import (
+    MAX_HISTORY,
     Arrays,
     EvaluationProtocol,
     Question,
@@ -24,6 +34,8 @@ from protocols.types import (
     Split,
     Stopwatch,
     UserStatistic,
+    check_max_history,
+    explain_max_history,
     no_stopwatch,
 )
 
@@ -39,6 +51,7 @@ class LeaveOneOut(EvaluationProtocol):
 
     task = "ranking"
     primary = f"hr@{K}"
+    objective = f"ndcg@{K}"
     higher_is_better = True
     columns = {"HR@10": "hr@10", "NDCG": "ndcg@10", "HR full": "hr@10/full"}
 
@@ -47,8 +60,10 @@ class LeaveOneOut(EvaluationProtocol):
         held_out: Annotated[Literal["latest", "random"], "which row of a user is the test item"] = "latest"
         negatives: Annotated[int, "sampled items that each test item is ranked against"] = 99
         positive_min: Annotated[float | None, "lowest rating that counts as a positive; every rating when none"] = None
+        max_history: Annotated[int | None, MAX_HISTORY] = None
 
         def __post_init__(self) -> None:
+            check_max_history("leave-one-out", self.max_history)
             if self.held_out not in ("latest", "random"):
                 raise UserError(f"leave-one-out: held_out must be 'latest' or 'random', got '{self.held_out}'")
             if self.negatives < 1:
@@ -60,7 +75,7 @@ class LeaveOneOut(EvaluationProtocol):
         return (
             f"HR@{K}, NDCG@{K}: each user's {which} item{rated} ranked among {self.config.negatives} items that "
             "the user never rated (ties: expected value over random orders). HR full: ranked among all items not seen "
-            "in training."
+            f"in training.{explain_max_history(self.config.max_history)}"
         )
 
     def split(self, dataset: Dataset, split_seed: int) -> Split:
@@ -86,6 +101,8 @@ class LeaveOneOut(EvaluationProtocol):
 
         candidates = self._candidates(test, (rated,), split_seed, Stream.TEST_NEGATIVES)
         valid_candidates = self._candidates(valid, (train, valid), split_seed, Stream.VALID_NEGATIVES)
+        if self.config.max_history is not None:
+            train = keep_latest(train, self.config.max_history)
         notes = {
             "rows_below_positive_min": int(np.count_nonzero(~positive)),
             "users_without_test": rated.n_users - len(test),
@@ -102,7 +119,8 @@ class LeaveOneOut(EvaluationProtocol):
     def question(self, split: Split) -> Question:
         """All candidates sorted by (user, item), and the test users' full catalogue."""
         users, items, _ = _flatten(split)
-        return Question(users, items, split.test.users.astype(np.int32, copy=False))
+        ranked = split.test.users.astype(np.int32, copy=False)
+        return Question(users, items, ranked, sample_of_users(ranked, split.test.n_users * split.test.n_items))
 
     def labels(self, split: Split) -> Arrays:
         """What the harness counts with.

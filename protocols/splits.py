@@ -10,6 +10,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from datasets.errors import NotApplicableError
 from datasets.types import IntArray, Interactions
 
 Mask = npt.NDArray[np.bool_]
@@ -17,6 +18,9 @@ Mask = npt.NDArray[np.bool_]
 TEST_SHARE = 0.2
 VALID_SHARE = 0.1
 TRAIN_QUANTILE = 0.8
+
+MOST_RANKED_PAIRS = 200_000_000
+RANKED_SAMPLE = 10_000
 
 
 class Stream(IntEnum):
@@ -26,6 +30,7 @@ class Stream(IntEnum):
     LEAVE_ONE_OUT_ITEM = 1
     TEST_NEGATIVES = 2
     VALID_NEGATIVES = 3
+    RANK_SAMPLE = 4
 
 
 def generator(split_seed: int, stream: Stream) -> np.random.Generator:
@@ -92,6 +97,29 @@ def time_holdout(times: IntArray) -> Division:
     by_time = earlier[np.argsort(times[earlier], kind="stable")]
     n_valid = round(len(by_time) / 8)
     return Division(_mask(by_time[len(by_time) - n_valid :], len(times)), test)
+
+
+def keep_latest(rows: Interactions, k: int) -> Interactions:
+    """The last ``k`` rows of each user; ``rows`` are in canonical order, by user and time.
+
+    Raises:
+        NotApplicableError: the rows have no times.
+    """
+    if rows.times is None:
+        raise NotApplicableError("max_history keeps the latest rows of each user, but this data set has no times")
+    from_the_end = np.searchsorted(rows.users, rows.users, side="right") - np.arange(len(rows))
+    return rows.select(from_the_end <= k)
+
+
+def sample_of_users(users: npt.NDArray[np.int32], n_pairs: int) -> npt.NDArray[np.int32]:
+    """The fixed sample whose full catalogue models without factors rank: all ``users`` (m,) up to 2e8 user-item pairs.
+
+    Beyond, 10,000 of them, ascending, the same for every algorithm and machine.
+    """
+    if n_pairs <= MOST_RANKED_PAIRS or len(users) <= RANKED_SAMPLE:
+        return users
+    draws = generator(0, Stream.RANK_SAMPLE).random(len(users))
+    return np.sort(users[np.argsort(draws, kind="stable")[:RANKED_SAMPLE]])
 
 
 def fingerprint(

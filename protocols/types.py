@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from datasets.errors import UserError
 from datasets.types import Dataset, FloatArray, IntArray, Interactions
 
 
@@ -67,11 +68,17 @@ class Question:
     Attributes:
         pair_users, pair_items: (p,) int32, sorted by (user, item).
         rank_users: (m,) int32 ascending users whose full catalogue is ranked; empty where nothing is ranked.
+        sample_users: (s,) int32, those of them that a model without factors ranks, since ranking costs it too much.
     """
 
     pair_users: npt.NDArray[np.int32]
     pair_items: npt.NDArray[np.int32]
     rank_users: npt.NDArray[np.int32]
+    sample_users: npt.NDArray[np.int32]
+
+    def for_users(self, rank_users: npt.NDArray[np.int32]) -> Question:
+        """The same pairs, with the catalogue of these users only."""
+        return replace(self, rank_users=rank_users)
 
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -86,6 +93,20 @@ def no_stopwatch(name: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+MAX_HISTORY = "latest rows of each user that stay in train; all when none"
+"""The meaning of the option ``max_history``, which every protocol with training histories has."""
+
+
+def check_max_history(protocol: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise UserError(f"{protocol}: max_history must be at least 1, got {value}")
+
+
+def explain_max_history(value: int | None) -> str:
+    """What the sentence under a table adds."""
+    return "" if value is None else f" Trained on the latest {value} rows of each user."
+
+
 class EvaluationProtocol(ABC):
     """How a data set is divided, what a model is asked, and what its answers are worth.
 
@@ -95,6 +116,8 @@ class EvaluationProtocol(ABC):
 
     task: ClassVar[str]
     primary: ClassVar[str]
+    objective: ClassVar[str]
+    """The metric that early stopping and tuning look at, on validation rows; better in the direction of ``primary``."""
     higher_is_better: ClassVar[bool]
     columns: ClassVar[dict[str, str]]
     """Table header -> metric, in the order in which tables print them."""

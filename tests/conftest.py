@@ -101,3 +101,16 @@ def in_copy(tmp_path: Path) -> Callable[[], CommandLine]:
         return CommandLine(tmp_path / "results", target)
 
     return copy
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file system of 1 MiB as the cache; only root may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    monkeypatch.setenv("RECGAUGE_CACHE", str(disk))
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -156,6 +156,14 @@ def test_doctor_fetches_nothing(benchmarks: CommandLine, tmp_path: Path) -> None
     assert "ml-latest-small   not here: a run that needs it fetches it" in ended.out
 
 
+def test_doctor_finds_a_folder_named_as_in_its_archive(benchmarks: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "ml-10M100K").mkdir()
+    (tmp_path / "ml-1m").mkdir()
+    ended = benchmarks("doctor", RECGAUGE_DATA=str(tmp_path), **NO_NETWORK)
+    places = dict(re.findall(r"^  (ml-\S+)\s+(.+)$", ended.out, re.MULTILINE))
+    assert Path(places["ml-10m"]) == tmp_path / "ml-10M100K" and Path(places["ml-1m"]) == tmp_path / "ml-1m"
+
+
 def test_doctor_gives_the_install_line_of_what_is_missing(in_copy: Callable[[], CommandLine]) -> None:
     benchmarks = in_copy()
     project = (ROOT / "pyproject.toml").read_text()

@@ -16,6 +16,7 @@ from datasets.types import Dataset, Interactions
 from protocols.holdout import Holdout
 from protocols.leave_one_out import LeaveOneOut
 from protocols.negatives import draw_negatives
+from protocols.splits import keep_latest
 from protocols.types import EvaluationProtocol, Split
 
 N_ITEMS = 9
@@ -129,6 +130,42 @@ def test_validation_candidates_do_not_depend_on_the_test_item(users: list[list[t
     after = protocol.split(dataset_of(moved), 1)
     assert np.array_equal(before.valid.items, after.valid.items)
     assert np.array_equal(before.valid_candidates, after.valid_candidates)
+
+
+@given(users=histories, k=st.integers(1, 9))
+def test_the_latest_k_rows_are_those_that_a_loop_keeps(users: list[list[tuple[int, int]]], k: int) -> None:
+    wanted = []
+    for user, own in enumerate(users):
+        by_time = sorted((time, item) for item, time in own)
+        wanted += [(user, item) for _, item in by_time[max(0, len(by_time) - k) :]]
+    assert pairs(keep_latest(dataset_of(users).interactions, k)) == wanted
+
+
+@given(users=histories, k=st.integers(1, 9), data=st.data())
+def test_a_short_history_changes_nothing_but_train(
+    users: list[list[tuple[int, int]]], k: int, data: st.DataObject
+) -> None:
+    kind, options = data.draw(
+        st.sampled_from(
+            [
+                (LeaveOneOut, {"negatives": 4}),
+                (LeaveOneOut, {"held_out": "random", "positive_min": 2, "negatives": 4}),
+                (Holdout, {}),
+                (Holdout, {"folds": 3, "fold": 1}),
+                (Holdout, {"by": "time"}),
+            ]
+        )
+    )
+    try:
+        whole = kind(kind.Config(**options)).split(dataset_of(users), 1)
+    except DataError:
+        return
+    short = kind(kind.Config(**options, max_history=k)).split(dataset_of(users), 1)
+    assert pairs(short.train) == pairs(keep_latest(whole.train, k))
+    assert pairs(short.valid) == pairs(whole.valid) and pairs(short.test) == pairs(whole.test)
+    assert np.array_equal(short.candidates, whole.candidates)  # type: ignore[arg-type]
+    assert np.array_equal(short.valid_candidates, whole.valid_candidates)  # type: ignore[arg-type]
+    assert (short.fingerprint == whole.fingerprint) == (len(short.train) == len(whole.train))
 
 
 @given(users=histories, folds=st.integers(2, 6))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms import registry
-from algorithms.config import AtLeast, Option, describe, resolve_config
+from algorithms.config import AtLeast, Option, describe, resolve_config, shown
 from algorithms.space import Choice, IntUniform, LogUniform
 from datasets.errors import UserError
 
@@ -61,6 +62,53 @@ def test_a_wrong_option_is_one_line(overrides, message):
     with pytest.raises(UserError) as error:
         resolve_config(Config, overrides, "als")
     assert str(error.value) == message
+
+
+@dataclass(frozen=True)
+class Tower:
+    layers: Annotated[tuple[int, ...], "how wide", AtLeast(1)] = (64, 32)
+    rates: Annotated[tuple[float, ...] | None, "how often"] = None
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["64-32-16", "64.0-32-1.6e1", [64, 32, 16], ["64", 32.0, "16"], (64, 32, 16), (64.0, 32.0, 16.0)],
+)
+def test_every_spelling_of_several_numbers_is_the_same_config(spelling):
+    layers = resolve_config(Tower, {"layers": spelling}).layers
+    assert layers == (64, 32, 16) and {type(layer) for layer in layers} == {int} and type(layers) is tuple
+
+
+@pytest.mark.parametrize("spelling", [8, 8.0, "8", [8], (8,)])
+def test_one_number_may_stand_for_a_tuple_of_one(spelling):
+    assert resolve_config(Tower, {"layers": spelling}).layers == (8,)
+
+
+@pytest.mark.parametrize("layers", [None, "", "64-", "-64", "64--32", "64-x", "64,32", [64, 2.5], [64, [32]], True])
+def test_what_is_no_tuple_of_numbers_is_one_line(layers):
+    with pytest.raises(UserError) as error:
+        resolve_config(Tower, {"layers": layers}, "ncf")
+    required = "a whole number, or several joined by '-' such as 64-32-16"
+    assert str(error.value) == f"ncf.layers must be {required}, got {layers!r}"
+
+
+@pytest.mark.parametrize("layers", ["64-0-16", [0], 0, (64, 0)])
+def test_each_number_of_a_tuple_has_the_bound(layers):
+    with pytest.raises(UserError, match=r"ncf\.layers must be at least 1, got "):
+        resolve_config(Tower, {"layers": layers}, "ncf")
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1), st.none() | st.lists(st.floats(0, 1e300), min_size=1))
+def test_tuples_survive_a_record_and_the_command_line(layers, rates):
+    config = resolve_config(Tower, {"layers": layers, "rates": rates})
+    assert resolve_config(Tower, json.loads(json.dumps(asdict(config)))) == config
+    assert resolve_config(Tower, {"layers": shown(config.layers), "rates": rates}) == config
+
+
+def test_a_tuple_that_may_be_none():
+    assert resolve_config(Tower, {"rates": "none"}).rates is None
+    assert resolve_config(Tower, {"rates": "0.5-1"}).rates == (0.5, 1.0)
+    assert [option.type for option in describe(Tower)] == ["int-int-…", "float-float-… or none"]
 
 
 @given(st.integers(1, 10**9), st.floats(0, 1e300))

@@ -129,11 +129,17 @@ def test_a_step_in_time_is_not_called_a_sitting() -> None:
 def test_without_times_the_card_says_so_and_gives_the_rest() -> None:
     synthetic = SyntheticGenres()
     text = "\n".join(card(synthetic.load([])))
-    assert "no times" in text and "34,953 rows, 10,000 users, 1,000 items" in text
+    assert "the data has no times: a seeded random item of each user is held out" in text
+    assert "34,953 rows, 10,000 users, 1,000 items" in text
     assert "test items without a training row: 0 of 10,000" in text and "latest item" not in text
 
 
 def test_a_data_set_that_cannot_be_split_still_has_its_counts() -> None:
     lines = card(dataset_of([(0, 0, 1), (1, 0, 2)]))
     assert any("2 rows, 2 users, 1 items" in line for line in lines)
-    assert "no user of 'toy' has 3 positives" in lines[-1]
+    assert "no user of 'toy' has 3 positives" in lines[-1] and lines[-2].startswith("latest item (")
+
+
+def test_without_times_a_data_set_that_cannot_be_split_has_no_latest_item() -> None:
+    text = "\n".join(card(dataset_of([(0, 0, 1), (1, 0, 2)], with_times=False)))
+    assert "a seeded random item" in text and "no user of 'toy' has 3 positives" in text and "latest item" not in text

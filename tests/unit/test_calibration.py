@@ -103,6 +103,7 @@ def test_a_cell_is_calibrated_on_validation_rows_of_a_train_only_fit(tmp_path: P
         ),
         Seal(),
         validation=split_store.load_validation(folder, Task.RATING),
+        calibrate=True,
     )
     assert measured.outcomes["sum_y"].sum() == 5 * division.test.sum()
     assert measured.metrics["rmse"] == pytest.approx(3)

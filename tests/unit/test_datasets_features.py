@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -52,6 +54,36 @@ def test_a_number_without_spread_or_without_training_values_stays_small(values: 
     assert np.abs(features.matrix.toarray()).max() <= 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("fitted", "cold", "expected"),
+    [
+        ([0.0, 1e-60], 1e6, 1e9),  # 1e66 standard deviations away: beyond float32
+        ([0.0, 1e-160], -1e300, -1e9),  # beyond float64
+        ([7.0, 7.0], 1e308, 1e9),  # no spread to scale by
+        ([0.0, 2.0], np.inf, 0.0),  # missing
+    ],
+)
+def test_a_cold_number_far_out_is_clipped(fitted: list[float], cold: float, expected: float) -> None:
+    years = Column("number", np.array([*fitted, cold]))
+    features = encode({"year": years}, np.array([True, True, False]))
+    assert features is not None
+    scaled, missing = features.matrix.toarray().T
+    assert scaled[2] == np.float32(expected) and missing[2] == np.isinf(cold)
+    assert scaled[:2] == pytest.approx([0, 0] if fitted[0] == fitted[1] else [-1, 1], abs=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(), st.booleans()), min_size=1, max_size=8))
+def test_no_number_overflows(rows: list[tuple[float, bool]]) -> None:
+    """Whatever floats a column holds: no warning, and features whose squares are finite."""
+    years, trained = (np.array(column) for column in zip(*rows, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        features = encode({"year": Column("number", years)}, trained)
+        assert features is not None
+        assert np.isfinite(features.matrix.toarray() ** 2).all()
+
+
 def test_columns_keep_their_order() -> None:
     columns = {"year": Column("number", np.array([1.0, 2.0])), "genres": categories("A", "B")}
     features = encode(columns, np.ones(2, dtype=bool))
@@ -74,6 +106,7 @@ entities = st.lists(
 )
 
 
+@pytest.mark.filterwarnings("error")
 @given(entities, st.sampled_from(["Z", "A|Z", ""]), st.floats(-1e6, 1e6))
 def test_what_untrained_entities_hold_never_changes_the_others(
     rows: list[tuple[str, float, bool]], genre: str, year: float

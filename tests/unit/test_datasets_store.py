@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -174,19 +173,6 @@ def test_a_cache_that_cannot_be_made_is_no_error(
     (tmp_path / "file").touch()
     monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "file"))
     assert "Not a directory" in assert_loads_uncached(loader, capfd)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file system of 1 MiB as the cache; only root may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a file system cannot be mounted here")
-    monkeypatch.setenv("RECGAUGE_CACHE", str(disk))
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_full_disk_is_no_error_and_the_rest_of_the_cache_stays(

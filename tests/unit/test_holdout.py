@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
-from datasets.errors import DataError, UserError
+from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.movielens import MovieLensSmall
 from datasets.types import Dataset, Interactions
 from protocols.holdout import Holdout
@@ -107,7 +109,8 @@ def test_paired_tests_see_squared_errors() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 1}, {"folds": -5}, {"folds": 5, "fold": 5}, {"fold": 1}, {"by": "user"}, {"folds": 5, "by": "time"}],
+    [{"folds": 1}, {"folds": -5}, {"folds": 5, "fold": 5}, {"fold": 1}, {"by": "user"}, {"folds": 5, "by": "time"}]
+    + [{"max_history": 0}, {"max_history": -1}],
 )
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match="holdout: "):
@@ -119,6 +122,56 @@ def test_too_few_rows_are_refused() -> None:
     dataset = Dataset("tiny", rows, np.arange(1), np.arange(2), None, "", "", "")
     with pytest.raises(DataError, match="'tiny' with 2 rows leaves no"):
         Holdout().split(dataset, 42)
+
+
+def timed(times: np.ndarray | None, values: np.ndarray) -> Dataset:
+    """Four users of ten rows each, in order of time."""
+    n = len(values)
+    columns = np.repeat(np.arange(4, dtype=np.int32), n // 4), np.tile(np.arange(n // 4, dtype=np.int32), 4)
+    rows = Interactions(*columns, values.astype(np.float32), times, 4, n // 4)
+    return Dataset("timed", rows, np.arange(4), np.arange(n // 4), (1.0, 5.0), "", "", "")
+
+
+@pytest.mark.parametrize("by", ["random", "time"])
+def test_only_the_latest_rows_are_trained_on(by: Literal["random", "time"]) -> None:
+    dataset = timed(np.arange(40) * 7 % 40 // 2, 1.0 + np.arange(40) % 5)
+    dataset = replace(dataset, interactions=in_order(dataset.interactions))
+    whole = Holdout(Holdout.Config(by=by)).split(dataset, 42)
+    short = Holdout(Holdout.Config(by=by, max_history=2)).split(dataset, 42)
+    for user in range(4):
+        kept, all_of_them = (split.train.select(split.train.users == user) for split in (short, whole))
+        assert len(all_of_them) > 2, "the data must have something to leave out"
+        assert kept.items.tolist() == all_of_them.items[-2:].tolist()
+    for part in ("valid", "test"):
+        np.testing.assert_array_equal(getattr(short, part).items, getattr(whole, part).items)
+    assert short.fingerprint != whole.fingerprint
+    assert len(short.for_validation().train) == 8
+    assert "latest 2 rows of each user" in Holdout(Holdout.Config(max_history=2)).explain()
+
+
+def in_order(rows: Interactions) -> Interactions:
+    assert rows.times is not None
+    return rows.select(np.lexsort((rows.items, rows.times, rows.users)))
+
+
+def test_every_fold_keeps_the_latest_rows_of_its_own_train() -> None:
+    dataset = timed(np.tile(np.arange(10), 4), 1.0 + np.arange(40) % 5)
+    for part in Holdout(Holdout.Config(folds=5, max_history=3)).parts():
+        assert part.config.max_history == 3
+        assert np.bincount(part.split(dataset, 42).train.users).tolist() == [3, 3, 3, 3]
+
+
+def test_latest_rows_need_times() -> None:
+    timeless = timed(None, 1.0 + np.arange(40) % 5)
+    Holdout().split(timeless, 42)
+    with pytest.raises(NotApplicableError, match="has no times"):
+        Holdout(Holdout.Config(max_history=5)).split(timeless, 42)
+
+
+def test_where_all_values_are_the_same_there_is_nothing_to_predict() -> None:
+    with pytest.raises(NotApplicableError, match="all values of 'timed' are 1, .* --protocol leave-one-out"):
+        Holdout().split(timed(None, np.ones(40)), 42)
+    Holdout().split(timed(None, np.append(np.ones(39), 2)), 42)
 
 
 # --- real data -------------------------------------------------------------------------------------------------------

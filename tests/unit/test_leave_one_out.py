@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from datasets.errors import DataError, UserError
+from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.movielens import MovieLensSmall
 from datasets.top_k import PADDING
 from datasets.types import Column, Dataset, Interactions
-from protocols import conformance, registry
+from protocols import conformance, registry, splits
 from protocols.conformance import CANARIES
 from protocols.leave_one_out import LeaveOneOut
 from protocols.types import Arrays, EvaluationProtocol, Split
@@ -111,7 +111,58 @@ def test_a_data_set_without_long_users_is_refused() -> None:
         LeaveOneOut().split(short, 42)
 
 
-@pytest.mark.parametrize("options", [{"held_out": "last"}, {"negatives": 0}])
+def test_only_the_latest_rows_are_trained_on() -> None:
+    """Of user 0's items 3 1 7 2, in order of time, 2 is tested and 7 validated; user 2 trains only."""
+    whole = LeaveOneOut(LeaveOneOut.Config(negatives=4)).split(small(), 42)
+    short = LeaveOneOut(LeaveOneOut.Config(negatives=4, max_history=1)).split(small(), 42)
+    assert whole.train.items.tolist() == [3, 1, 5, 4, 6]
+    assert short.train.items.tolist() == [1, 5, 6]
+    assert short.for_validation().train.items.tolist() == [1, 5, 6]
+    assert (short.valid.items.tolist(), short.test.items.tolist()) == ([7, 0], [2, 9])
+    np.testing.assert_array_equal(short.candidates, whole.candidates)
+    np.testing.assert_array_equal(short.valid_candidates, whole.valid_candidates)
+    assert short.fingerprint != whole.fingerprint
+
+
+def test_an_item_may_be_cold_for_want_of_history() -> None:
+    """The only other row of user 0's test item is user 1's oldest one."""
+    rows = replace(small().interactions, items=np.array([3, 1, 7, 2, 2, 5, 0, 9, 4], np.int32))
+    rows = replace(rows, users=np.array([0, 0, 0, 0, 1, 1, 1, 1, 2], np.int32), times=np.array([*range(8), 0]))
+    dataset = replace(small(), interactions=rows)
+    colds = [
+        LeaveOneOut(LeaveOneOut.Config(negatives=4, max_history=k)).split(dataset, 42).notes["cold_test_items"]
+        for k in (None, 2, 1)
+    ]
+    assert colds == [1, 1, 2]
+
+
+def test_latest_rows_need_times() -> None:
+    timeless = replace(small(), interactions=replace(small().interactions, times=None))
+    LeaveOneOut().split(timeless, 42)
+    with pytest.raises(NotApplicableError, match="has no times"):
+        LeaveOneOut(LeaveOneOut.Config(max_history=5)).split(timeless, 42)
+
+
+def test_the_table_says_how_long_histories_were() -> None:
+    assert "latest 20 rows of each user" in LeaveOneOut(LeaveOneOut.Config(max_history=20)).explain()
+    assert "rows of each user" not in LeaveOneOut().explain()
+
+
+def test_a_large_catalogue_is_asked_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    split = protocol.split(small(), 42)
+    question = protocol.question(split)
+    assert question.sample_users.tolist() == question.rank_users.tolist() == [0, 1]
+    monkeypatch.setattr(splits, "MOST_RANKED_PAIRS", 3 * 12 - 1)  # all users of the data, tested or not, × items
+    monkeypatch.setattr(splits, "RANKED_SAMPLE", 1)
+    question = protocol.question(split)
+    assert question.rank_users.tolist() == [0, 1]
+    assert len(question.sample_users) == 1 and question.sample_users[0] in (0, 1)
+    monkeypatch.setattr(splits, "MOST_RANKED_PAIRS", 3 * 12)
+    assert protocol.question(split).sample_users.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("options", [{"held_out": "last"}, {"negatives": 0}, {"max_history": 0}, {"max_history": -1}])
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
         LeaveOneOut.Config(**options)  # type: ignore[arg-type]

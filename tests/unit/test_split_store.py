@@ -18,8 +18,13 @@ N_USERS, POOL = 12, 10
 
 protocols = pytest.mark.parametrize(
     "protocol",
-    [LeaveOneOut(LeaveOneOut.Config(negatives=3)), Holdout()],
-    ids=["leave-one-out", "holdout"],
+    [
+        LeaveOneOut(LeaveOneOut.Config(negatives=3)),
+        Holdout(),
+        LeaveOneOut(LeaveOneOut.Config(negatives=3, max_history=2)),
+        Holdout(Holdout.Config(max_history=2)),
+    ],
+    ids=["leave-one-out", "holdout", "leave-one-out-short", "holdout-short"],
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datasets.errors import NotApplicableError
 from datasets.types import Interactions
 from protocols import splits
 from protocols.types import Split
@@ -61,6 +62,44 @@ def test_time_holdout_is_latest_and_never_divides_one_time() -> None:
     assert np.flatnonzero(division.valid).tolist() == [8, 9]  # the latest eighth of 12 rows: round(1.5) = 2
     at_the_cut = splits.time_holdout(np.array([0, 1, 2, 3, 4, 4, 4, 4, 4, 4]))
     assert at_the_cut.test.sum() == 6
+
+
+def test_the_latest_rows_of_each_user_are_kept() -> None:
+    rows = rows_of([0, 0, 0, 1, 3, 3])  # item and time are the row's place
+    assert splits.keep_latest(rows, 2).items.tolist() == [1, 2, 3, 4, 5]
+    last = splits.keep_latest(rows, 1)
+    assert last.items.tolist() == [2, 3, 5] and last.users.tolist() == [0, 1, 3]
+    assert last.times is not None and last.times.tolist() == [2, 3, 5]
+    assert (last.n_users, last.n_items) == (rows.n_users, rows.n_items)
+    assert splits.keep_latest(rows, 3).items.tolist() == splits.keep_latest(rows, 10**9).items.tolist() == [*range(6)]
+
+
+def test_no_rows_have_no_latest_ones() -> None:
+    nobody = rows_of([0]).select(np.zeros(1, dtype=bool))
+    assert len(splits.keep_latest(nobody, 3)) == 0
+
+
+def test_without_times_there_is_no_latest_row() -> None:
+    with pytest.raises(NotApplicableError, match="max_history .* has no times"):
+        splits.keep_latest(replace(rows_of([0, 0]), times=None), 1)
+
+
+@pytest.mark.parametrize(
+    ("n_users", "n_pairs"), [(12_000, 200_000_000), (10_000, 200_000_001), (3, 10**12), (0, 10**12)]
+)
+def test_all_users_are_ranked_where_that_is_cheap_or_they_are_few(n_users: int, n_pairs: int) -> None:
+    users = np.arange(5, 5 + n_users, dtype=np.int32)
+    np.testing.assert_array_equal(splits.sample_of_users(users, n_pairs), users)
+
+
+def test_beyond_that_a_fixed_sample_is_ranked() -> None:
+    users = np.arange(7, 7 + 2 * 12_000, 2, dtype=np.int32)  # not every user has a test row
+    sample = splits.sample_of_users(users, 200_000_001)
+    draws = np.random.default_rng([0, 4]).random(12_000)
+    assert sample.tolist() == sorted(users[np.argsort(draws, kind="stable")[:10_000]])
+    assert sample.dtype == np.int32 and len(np.unique(sample)) == 10_000
+    np.random.seed(1)  # global state, such as a model's seed, has no say
+    np.testing.assert_array_equal(splits.sample_of_users(users, 10**12), sample)
 
 
 def test_validation_split_asks_about_the_validation_rows() -> None:
