@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from algorithms.types import TrainSet
-from datasets.errors import UserError
+from datasets.errors import NotApplicableError
 from datasets.types import Features
 
 
@@ -14,12 +14,14 @@ def item_metadata(train: TrainSet, numbers: bool, algorithm: str) -> sparse.csr_
     """(n_items, d) float32 CSR of item features, with or without the columns that come from numbers.
 
     Raises:
-        UserError: when the data set has no item metadata of that kind.
+        NotApplicableError: when the data set has no item metadata of that kind.
     """
     features = train.item_features
     matrix = None if features is None else (features.matrix if numbers else _category_columns(features))
     if matrix is None or matrix.shape[1] == 0:
-        raise UserError(f"{algorithm} needs item metadata, such as genres, and this data set has none: leave it out")
+        raise NotApplicableError(
+            f"{algorithm} needs item metadata, such as genres, and this data set has none: leave it out"
+        )
     return matrix
 
 

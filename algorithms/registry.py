@@ -56,6 +56,21 @@ class AlgorithmSpec:
     control: bool = False
 
 
+_NCF_REPORT = {
+    "epochs": 20,
+    "patience": 0,
+    "learning_rate": 0.001,
+    "batch_size": 1024,
+    "reg": 0.0,
+    "negatives": 4,
+    "initial_std": 1.0,
+    "initial_layers": "torch",
+}
+_NCF_REPORT_3 = {**_NCF_REPORT, "factors": 8, "layers": (32, 16, 8)}
+_NCF_REPORT_4 = {**_NCF_REPORT, "factors": 16, "layers": (64, 32, 16, 8)}
+_NCF_DIVERSITY_REPORT_3 = {**_NCF_REPORT_3, "formulation": "report", "diversity_weight": 0.001}
+
+
 ALGORITHMS: dict[str, AlgorithmSpec] = {
     entry.name: entry
     for entry in (
@@ -144,6 +159,133 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             summary="explicit matrix factorisation with biases by alternating ridge regressions",
             packages=("numpy",),
             support=RATER,
+        ),
+        AlgorithmSpec(
+            name="tfrs-gmf",
+            target="algorithms.tfrs_gmf:TFRSGMF",
+            summary="generalised matrix factorisation, a weighted product of embeddings (TensorFlow Recommenders)",
+            packages=("tensorflow-recommenders", "tensorflow", "tf-keras", "numpy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="tensorflow",
+            siblings=("_tfrs_gmf",),
+            presets={
+                "default": {},
+                "report": {
+                    "factors": 64,
+                    "epochs": 50,
+                    "patience": 0,
+                    "learning_rate": 0.01,
+                    "batch_size": 256,
+                    "reg": 0.0,
+                    "initial_accumulator": 0.1,
+                    "initial_std": 0.03,
+                    "biases": False,
+                    "centred": False,
+                },
+            },
+        ),
+        AlgorithmSpec(
+            name="keras-mf",
+            target="algorithms.keras_mf:KerasMF",
+            summary="matrix factorisation with user and item biases and a global mean (Keras)",
+            packages=("keras", "tensorflow", "numpy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="tensorflow",
+            siblings=("_keras_common", "_keras_framework"),
+            presets={
+                "default": {},
+                "report": {
+                    "epochs": 10,
+                    "patience": 0,
+                    "learning_rate": 0.005,
+                    "reg": 0.001,
+                    "ranking_reg": 0.001,
+                    "centred": False,
+                },
+            },
+        ),
+        AlgorithmSpec(
+            name="keras-deep-mf",
+            target="algorithms.keras_deep_mf:KerasDeepMF",
+            summary="concatenated embeddings and metadata through a hidden layer (Keras)",
+            packages=("keras", "tensorflow", "numpy", "scipy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="tensorflow",
+            siblings=("_keras_common", "_keras_framework"),
+            presets={
+                "default": {},
+                "report": {
+                    "units": 500,
+                    "metadata": False,
+                    "epochs": 10,
+                    "patience": 0,
+                    "batch_size": 2048,
+                    "biases": False,
+                    "centred": False,
+                },
+                "report-metadata": {
+                    "units": 1000,
+                    "connect_metadata": False,
+                    "epochs": 10,
+                    "patience": 0,
+                    "learning_rate": 0.0005,
+                    "batch_size": 2048,
+                    "dropout": 0.5,
+                    "biases": False,
+                    "centred": False,
+                },
+            },
+        ),
+        AlgorithmSpec(
+            name="ncf",
+            target="algorithms.ncf:NCF",
+            summary="neural collaborative filtering: a ReLU tower over concatenated embeddings (PyTorch Lightning)",
+            packages=("torch", "pytorch-lightning", "numpy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="torch",
+            devices=("cpu", "cuda"),
+            siblings=("_ncf_torch", "_metadata"),
+            presets={
+                "default": {},
+                "report": _NCF_REPORT_4,
+                "report-3": _NCF_REPORT_3,
+                "report-4": _NCF_REPORT_4,
+            },
+        ),
+        AlgorithmSpec(
+            name="neumf",
+            target="algorithms.ncf:NeuMF",
+            summary="generalised matrix factorisation joined with the tower of ncf (PyTorch Lightning)",
+            packages=("torch", "pytorch-lightning", "numpy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="torch",
+            devices=("cpu", "cuda"),
+            siblings=("_ncf_torch", "_metadata"),
+        ),
+        AlgorithmSpec(
+            name="ncf-diversity",
+            target="algorithms.ncf:NCFDiversity",
+            summary="ncf with a loss that lowers the similarity of genres within a list (PyTorch Lightning)",
+            packages=("torch", "pytorch-lightning", "numpy", "scipy"),
+            support={"ranking": NATIVE, "rating": NATIVE},
+            extra="torch",
+            devices=("cpu", "cuda"),
+            siblings=("_ncf_torch", "_metadata"),
+            presets={
+                "default": {},
+                "report": _NCF_DIVERSITY_REPORT_3,
+                "report-3": _NCF_DIVERSITY_REPORT_3,
+            },
+        ),
+        AlgorithmSpec(
+            name="ncf-mmr",
+            target="algorithms.ncf_mmr:NCFMMR",
+            summary="ncf whose lists are re-ranked for varied genres after training: the control of ncf-diversity",
+            packages=("torch", "pytorch-lightning", "numpy", "scipy"),
+            support={"ranking": NATIVE},
+            extra="torch",
+            devices=("cpu", "cuda"),
+            siblings=("_ncf_torch", "_metadata", "_mmr", "ncf"),
         ),
     )
 }

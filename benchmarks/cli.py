@@ -30,7 +30,7 @@ _EXAMPLES = """\
 examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about two minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
-  python -m benchmarks run --algorithm als --set als.factors=64 --set als.reg=1
+  python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
@@ -105,7 +105,12 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--suite", default="quick", help="what to run: a name in benchmarks/suites or a TOML file (default: quick)"
     )
-    run.add_argument("--algorithm", action="append", metavar="NAME[:PRESET],…", help="these instead of the suite's")
+    run.add_argument(
+        "--algorithm",
+        action="append",
+        metavar="NAME,…",
+        help="these instead of the suite's; NAME:PRESET and NAME[OPTION=VALUE,…] are possible",
+    )
     run.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
     _add_own_file(run)
     run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")

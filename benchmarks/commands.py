@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -176,5 +177,5 @@ def _protocol_assignments(options: argparse.Namespace, protocols: Sequence[str])
 
 
 def _split_names(values: Sequence[str] | None) -> list[str]:
-    """``["a,b", "c"]`` -> ``["a", "b", "c"]``."""
-    return [name for value in values or () for name in value.split(",") if name]
+    """``["a,b", "c[x=1,y=2]"]`` -> ``["a", "b", "c[x=1,y=2]"]``: commas within brackets do not separate."""
+    return [name for value in values or () for name in re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", value)]

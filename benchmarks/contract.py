@@ -122,6 +122,12 @@ def check_same_seed_same_scores(spec: AlgorithmSpec) -> None:
     _require(np.array_equal(again.score(users), fitted(spec.name).score(users)), "a second fit gave other scores")
 
 
+def check_synchronizes_at_any_time(spec: AlgorithmSpec) -> None:
+    """The clock calls it before a fit too, when there is nothing to wait for."""
+    load_class(spec)(_config(spec)).synchronize()
+    fitted(spec.name).synchronize()
+
+
 def check_recommends_in_order(spec: AlgorithmSpec) -> None:
     """Never an excluded item, never one twice, best first, padding only at the end."""
     model, seen, k = fitted(spec.name), toy_train_set(Task.RANKING).interactions.matrix(), 140
@@ -220,6 +226,7 @@ CHECKS: tuple[Callable[[AlgorithmSpec], None], ...] = (
     check_batches_agree,
     check_scores_are_finite,
     check_same_seed_same_scores,
+    check_synchronizes_at_any_time,
     check_recommends_in_order,
     check_save_and_load,
     check_leaves_training_arrays_alone,

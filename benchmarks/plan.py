@@ -206,8 +206,28 @@ def load_suite(name: str) -> Suite:
     missing = {each.name for each in dataclasses.fields(Suite) if each.default is dataclasses.MISSING} - fields.keys()
     if missing:
         raise UserError(f"{path}: a suite needs {', '.join(sorted(missing))}")
+    for each in dataclasses.fields(Suite):
+        if each.name in fields and not _is_of_type(fields[each.name], str(each.type)):
+            raise UserError(
+                f"{path}: {field.name} = {fields[field.name]!r}: {_SUITE_TYPES[str(field.type)]} is required"
+            )
     lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Suite(**lists)
+    suite = Suite(**lists)
+    names = [*algorithm_registry.ALGORITHMS, *protocol_registry.PROTOCOLS]
+    for unknown in parse_assignments(suite.set).keys() - set(names):
+        raise UserError(f"{path}: set: {unknown_name('algorithm or protocol', unknown, names)}")
+    return suite
+
+
+_SUITE_TYPES = {"str": "a text", "int": "a whole number from 1", "tuple[str, ...]": "a list of texts"}
+
+
+def _is_of_type(value: object, declared: str) -> bool:
+    if declared == "str":
+        return isinstance(value, str)
+    if declared == "int":
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
@@ -221,9 +241,10 @@ def load_limits(budget: str, seconds: float | None = None, memory_gib: float | N
 
 
 def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[AlgorithmChoice]:
-    """Algorithms by ``name`` or ``name:preset``, with overrides applied.
+    """Algorithms by ``name``, ``name:preset`` or ``name[option=value,…]``, with overrides applied.
 
-    ``all`` is every registered one, ``all:report`` every one that has this preset.
+    ``all`` is every registered one, ``all:report`` every one that has this preset. What stands in brackets comes on top
+    of the overrides, so that one run can hold several configurations of an algorithm.
     """
     wanted = [each for name in names for each in _expand_all(name)]
     return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
@@ -351,19 +372,28 @@ def _expand_all(name: str) -> list[str]:
     return found
 
 
-def _choose(name: str, overrides: Overrides) -> AlgorithmChoice:
-    name, _, preset = name.partition(":")
+def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
+    named, bracket, options = text.partition("[")
+    name, _, preset = named.partition(":")
     spec = algorithm_registry.spec(name)
     preset = preset or "default"
     if preset not in spec.presets:
         raise unknown_name(f"preset of {name}", preset, spec.presets)
-    own = overrides.get(name, {})
+    own = {**overrides.get(name, {}), **(_bracketed(text, options) if bracket else {})}
     adapter = algorithm_registry.load_class(spec)
     config = dataclasses.asdict(resolve_config(adapter.Config, {**spec.presets[preset], **own}, spec.name))
     label = ", ".join(
         ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
     )
     return AlgorithmChoice(spec, label, config)
+
+
+def _bracketed(text: str, options: str) -> dict[str, str]:
+    """``"factors=64,reg=1]"`` -> ``{"factors": "64", "reg": "1"}``."""
+    pairs = [part.partition("=") for part in options.removesuffix("]").split(",")]
+    if not options.endswith("]") or not all(option and equals and value for option, equals, value in pairs):
+        raise UserError(f"{text}: expected name[option=value,…], such as als[factors=64,reg=1]")
+    return {option: value for option, _, value in pairs}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

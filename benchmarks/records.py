@@ -97,13 +97,20 @@ def read_all(folder: Path) -> tuple[list[Record], list[Path]]:
 
 
 @contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turns an OSError in the block, such as a full disk, into a NotWritableError that names ``folder``."""
+    try:
+        yield
+    except OSError as error:
+        raise NotWritableError(folder, error) from error
+
+
+@contextlib.contextmanager
 def scratch_folder(results: Path, name: str) -> Iterator[Path]:
     """A cell's working folder on the results' own file system, gone afterwards."""
     folder = results / ".scratch" / f"{os.getpid()}-{name}"
-    try:
+    with writing(results):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotWritableError(results, error) from error
     try:
         yield folder
     finally:

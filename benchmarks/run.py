@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,8 +138,9 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
 
 def wrong_canaries(executor: LocalExecutor) -> list[str]:
     """Send scorers with known figures through the real worker function; one line for each figure that is wrong."""
-    with records.scratch_folder(cache_root(), "canaries") as scratch:
-        ending = executor.run({"kind": "canaries"}, CANARY_LIMITS, worker_variables(1, {}), scratch, lambda event: None)
+    with tempfile.TemporaryDirectory(prefix="recgauge-") as folder:  # the cache may be read-only
+        request, variables = {"kind": "canaries"}, worker_variables(1, {})
+        ending = executor.run(request, CANARY_LIMITS, variables, Path(folder), lambda event: None)
     return list(ending.event["wrong"]) if ending.status == "ok" else [f"{ending.status}: {ending.reason}"]
 
 
@@ -207,21 +209,22 @@ class _Runner(_Preparer):
         reason = cell.cannot_run(self._request.limits)
         if reason is not None:
             ending = Ending("skipped", {"reason": reason}, 0.0, 0)
-            record = records.write(planned.path, self._record(cell, ending, {}), side=None, log=None)
+            with records.writing(self._request.results):
+                record = records.write(planned.path, self._record(cell, ending, {}), side=None, log=None)
             self._display.finished(cell.name, record)
             return record
         self._display.running(cell.name)
         variables = worker_variables(cell.threads, cell.choice.variables)
-        self._request.results.mkdir(parents=True, exist_ok=True)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side = scratch / "outcomes.npz"
             ending = self._executor.run(
                 self._cell_request(cell, scratch), self._request.limits, variables, scratch, self._responder(cell, side)
             )
             failed = ending.status != "ok"
-            log = _log_of_failure(scratch, ending) if failed else None
             data = self._record(cell, ending, variables)
-            record = records.write(planned.path, data, side=None if failed else side, log=log)
+            with records.writing(self._request.results):
+                log = _log_of_failure(scratch, ending) if failed else None
+                record = records.write(planned.path, data, side=None if failed else side, log=log)
         self._display.finished(cell.name, record)
         return record
 

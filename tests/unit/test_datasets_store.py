@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from datasets import store
+from datasets.errors import NotWritableError
 from datasets.own_file import OwnFile
 from datasets.store import load_cached
 from datasets.synthetic_genres import SyntheticGenres
@@ -173,6 +176,28 @@ def test_a_cache_that_cannot_be_made_is_no_error(
     (tmp_path / "file").touch()
     monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "file"))
     assert "Not a directory" in assert_loads_uncached(loader, capfd)
+
+
+def test_a_warning_that_cannot_be_written_is_no_error(
+    loader: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's log lies on the same full disk as the cache."""
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert len(load(loader).interactions) == 3
+
+
+def test_what_numpy_says_of_a_full_disk_is_explained() -> None:
+    message = str(NotWritableError(Path("cache"), OSError("100 requested and 20 written")))
+    assert message.startswith("cache: cannot be written (is the disk full? 100 requested and 20 written): make room")
+    message = str(NotWritableError(Path("cache"), OSError(errno.EROFS, "Read-only file system")))
+    assert message.startswith("cache: cannot be written (Read-only file system): ")
 
 
 def test_a_full_disk_is_no_error_and_the_rest_of_the_cache_stays(

@@ -109,8 +109,10 @@ def test_paired_tests_see_squared_errors() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 1}, {"folds": -5}, {"folds": 5, "fold": 5}, {"fold": 1}, {"by": "user"}, {"folds": 5, "by": "time"}]
-    + [{"max_history": 0}, {"max_history": -1}],
+    [
+        *({"folds": 1}, {"folds": -5}, {"folds": 5, "fold": 5}, {"fold": 1}, {"by": "user"}),
+        *({"folds": 5, "by": "time"}, {"max_history": 0}, {"max_history": -1}),
+    ],
 )
 def test_bad_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UserError, match="holdout: "):
@@ -169,7 +171,7 @@ def test_latest_rows_need_times() -> None:
 
 
 def test_where_all_values_are_the_same_there_is_nothing_to_predict() -> None:
-    with pytest.raises(NotApplicableError, match="all values of 'timed' are 1, .* --protocol leave-one-out"):
+    with pytest.raises(NotApplicableError, match=r"all values of 'timed' are 1, .* --protocol leave-one-out"):
         Holdout().split(timed(None, np.ones(40)), 42)
     Holdout().split(timed(None, np.append(np.ones(39), 2)), 42)
 

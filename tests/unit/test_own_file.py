@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.errors import DataError, MissingDataError, UserError
-from datasets.own_file import OwnFile, parse_columns
+from datasets.own_file import OwnFile, parse_columns, parse_scale
 from datasets.types import Dataset
 
 ROWS = "1,10,4.0,5\n2,20,0.5,6\n2,10,3.0,7\n"
@@ -113,6 +114,12 @@ def test_metadata_of_items_and_users(tmp_path: Path) -> None:
     assert dataset.notes["items_columns_left_out"] == 1  # the plot
 
 
+def test_metadata_may_have_columns_that_look_like_ratings(tmp_path: Path) -> None:
+    ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
+    items = write(tmp_path, "item,score,value,time\n10,1,2,3\n20,4,5,6\n", "items.csv")
+    assert list(load(ratings, items=items).item_columns) == ["score", "value", "time"]
+
+
 def test_users_without_items(tmp_path: Path) -> None:
     """Sources are told apart by position: users alone must not be read as items."""
     ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
@@ -161,6 +168,15 @@ WRONG_PARQUET: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no row": ({"user": pa.array([], pa.int64()), "item": pa.array([], pa.int64())}, "no row"),
     "one user": ({"user": [1, 1], "item": [1, 2]}, "all 2 rows are of one user"),
+    "ids of bytes": (
+        {"user": [b"a", b"\xff"], "item": [1, 2]},
+        "column 'user' is of type binary; an integer or a text",
+    ),
+    "ids in lists": ({"user": [[1], [2]], "item": [1, 2]}, "column 'user' is of type list<"),
+    "empty id of a dictionary": (
+        {"user": pa.array(["a", ""]).dictionary_encode(), "item": [1, 2]},
+        "row 2: column 'user' is ''",
+    ),
     "no item column": ({"user": [1, 2], "thing": [1, 2]}, "no column for item in the header ['user', 'thing']"),
 }
 
@@ -214,7 +230,8 @@ def test_a_bad_metadata_file_is_refused_by_its_own_name(tmp_path: Path) -> None:
     ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
     twice = write(tmp_path, "item,year\n10,1\n10,2\n", "items.csv")
     assert refusal(ratings, items=twice).startswith("items.csv:3: column 'item' is '10'; it was there before")
-    assert refusal(ratings, users=twice).startswith("items.csv:1: no column for user in the header 'item,year'")
+    message = "items.csv:1: no column for user in the header 'item,year'; call the column of its ids user"
+    assert refusal(ratings, users=twice) == message
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -228,6 +245,31 @@ def test_a_directory_or_nothing_in_place_of_a_file(tmp_path: Path) -> None:
         OwnFile(tmp_path).locate()
     with pytest.raises(MissingDataError, match=r"none\.csv: no such file"):
         OwnFile(tmp_path / "none.csv").locate()
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, f"user,item,rating,time\n{ROWS}")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # root may read whatever its mode
+    assert refusal(path) == "ratings.csv: Permission denied"
+
+
+def test_one_column_is_not_two_things() -> None:
+    with pytest.raises(UserError, match=r"--columns user=a,item=a: 'a' stands for two things"):
+        parse_columns("user=a,item=a")
+
+
+@pytest.mark.parametrize("text", ["1", "5,1", "1,1", "a,b", "nan,5", "0,inf", "1,2,3", ""])
+def test_scales_in_another_form_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=rf"^--scale {text}: expected LOWEST,HIGHEST rating, such as 1,5$"):
+        parse_scale(text)
+
+
+def test_a_scale_may_be_negative() -> None:
+    assert parse_scale("-10,10") == (-10.0, 10.0)
 
 
 @pytest.mark.parametrize("text", ["", "user", "user=", "reader=x", "user=a,user=b", "user=a,,item=b"])

@@ -80,7 +80,7 @@ def test_no_rows_have_no_latest_ones() -> None:
 
 
 def test_without_times_there_is_no_latest_row() -> None:
-    with pytest.raises(NotApplicableError, match="max_history .* has no times"):
+    with pytest.raises(NotApplicableError, match=r"max_history .* has no times"):
         splits.keep_latest(replace(rows_of([0, 0]), times=None), 1)
 
 
