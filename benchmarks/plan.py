@@ -206,11 +206,10 @@ def load_suite(name: str) -> Suite:
     missing = {each.name for each in dataclasses.fields(Suite) if each.default is dataclasses.MISSING} - fields.keys()
     if missing:
         raise UserError(f"{path}: a suite needs {', '.join(sorted(missing))}")
-    for each in dataclasses.fields(Suite):
-        if each.name in fields and not _is_of_type(fields[each.name], str(each.type)):
-            raise UserError(
-                f"{path}: {field.name} = {fields[field.name]!r}: {_SUITE_TYPES[str(field.type)]} is required"
-            )
+    declared = {each.name: str(each.type) for each in dataclasses.fields(Suite)}
+    for name, value in fields.items():
+        if not _is_of_type(value, declared[name]):
+            raise UserError(f"{path}: {name} = {value!r}: {_SUITE_TYPES[declared[name]]} is required")
     lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     suite = Suite(**lists)
     names = [*algorithm_registry.ALGORITHMS, *protocol_registry.PROTOCOLS]
