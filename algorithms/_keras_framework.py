@@ -32,7 +32,7 @@ def session(backend: str, run: FitContext) -> Iterator[None]:
     # Initializers and dropouts take their seeds from Python's generator. The base class has seeded it, but a process's
     # first fit has imported Keras since, which draws from it.
     random.seed(run.seed)
-    _limit_threads(backend, run.threads)
+    _prepare(backend, run)
     keras.utils.clear_session(free_memory=False)  # what earlier models of the process left behind
     with keras.device("cpu"):
         yield
@@ -89,16 +89,17 @@ def weights(model: Any, layer: str) -> list[Table]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.get_layer(layer).variables]
 
 
-def _limit_threads(backend: str, threads: int) -> None:
+def _prepare(backend: str, run: FitContext) -> None:
     if backend == "torch":
         import torch
 
-        torch.set_num_threads(threads)
+        torch.manual_seed(run.seed)  # a dropout of this backend has no seed of its own
+        torch.set_num_threads(run.threads)
         return
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # else many fits in one process draw warnings of retracing
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(run.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 

@@ -36,7 +36,7 @@ def mmr(
         ValueError: when λ lies outside [0, 1].
     """
     if not 0 <= trade_off <= 1:
-        raise ValueError(f"trade_off must lie in [0, 1], got {trade_off}")
+        raise ValueError(f"trade_off must lie between 0 and 1, got {trade_off}")
     items = top_k(scores, min(max(k, pool), scores.shape[1]))
     free = items != PADDING
     relevance = _scaled(np.take_along_axis(scores, np.where(free, items, 0), axis=1), free)
@@ -50,16 +50,17 @@ def mmr(
         best = gain.argmax(axis=1)
         lists[:, place] = np.where(free[rows, best], items[rows, best], PADDING)
         free[rows, best] = False
-        nearest = np.maximum(nearest, np.einsum("bpd,bd->bp", vectors, vectors[rows, best]))
+        cosine = np.einsum("bpd,bd->bp", vectors, vectors[rows, best])
+        nearest = np.maximum(nearest, cosine.round(12))  # equal cosines must tie, whatever their last bits are
     return lists
 
 
 def _scaled(scores: FloatArray, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """(b, p) scores -> their place between the row's lowest and highest free score."""
+    """(b, p) scores -> their place between the row's lowest and highest free score; 1 where there is none."""
     high = np.where(free, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     low = np.where(free, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(high > low, (scores.astype(np.float64) - low) / (high - low), 1.0)
+        return np.where(free & (high > low), (scores.astype(np.float64) - low) / (high - low), 1.0)
 
 
 def _unit_rows(features: FloatArray | sparse.csr_matrix) -> npt.NDArray[np.float64]:

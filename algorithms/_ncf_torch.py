@@ -139,8 +139,8 @@ class RankingBatches:
         self._sampler = UnratedSampler(rows, device)
         users, items = torch.tensor(rows.users, device=device), torch.tensor(rows.items, device=device)
         kept = self._sampler.n_unrated[users] > 0
-        self._users, self._items = users[kept], items[kept, None]
-        self._negatives = negatives
+        self._users = users[kept]
+        self._items = items[kept, None].repeat(1, 1 + negatives)
         self._batch_rows = _batch_rows(len(self._users), batch_size // (1 + negatives))
         self._targets = torch.zeros(self._batch_rows, 1 + negatives, device=device)
         self._targets[:, 0] = 1
@@ -150,11 +150,11 @@ class RankingBatches:
         return -(-len(self._users) // self._batch_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        draws = [self._sampler.draw(part, self._negatives, self._generator) for part in self._users.split(TILE_ROWS)]
-        items = torch.cat([self._items, torch.cat(draws)], dim=1)
+        for users, items in zip(self._users.split(TILE_ROWS), self._items.split(TILE_ROWS), strict=True):
+            items[:, 1:] = self._sampler.draw(users, items.shape[1] - 1, self._generator)
         order = torch.randperm(len(self._users), generator=self._generator, device=self._users.device)
         for part in order.split(self._batch_rows):
-            yield self._users[part], items[part], self._targets[: len(part)]
+            yield self._users[part], self._items[part], self._targets[: len(part)]
 
 
 class RatingBatches:
@@ -279,6 +279,8 @@ class GenreCorrelation:
         self._weight = weight
 
     def __call__(self, network: Network, users: Tensor, items: Tensor, logits: Tensor) -> Tensor:
+        if logits.numel() < 2:
+            return logits.new_zeros(())
         best = logits.detach().flatten().topk(min(10, logits.numel())).indices
         columns = self._genres[items.flatten()[best]].T
         # A genre that all ten have, or none, has no correlation: the report's pandas leaves it out of the sum.
@@ -343,6 +345,7 @@ def train(
             barebones=True,  # no logger, checkpoints, progress bar or summary
         )
         trainer.fit(module, batches)
+    module.network.to(run.device)  # Lightning leaves the weights on the host
 
 
 @contextmanager

@@ -25,7 +25,8 @@ class KerasDeepMF(Recommender):
 
     Ratings: squared error. Ranking: every training row is a positive, sampled unrated items are negatives, logistic
     loss. W [p_u, q_i, x_u, x_i] is a sum of one part a user and one part an item; both are computed after each epoch
-    for everybody, so that scoring a pair costs one addition, one relu and one product, without a framework.
+    for everybody, so that scoring a pair costs one addition, one relu and one product, without a framework. Backends
+    differ in Adam as for ``KerasMF``.
     """
 
     predicts_ratings = True
@@ -36,7 +37,7 @@ class KerasDeepMF(Recommender):
         units: Annotated[int, "units of the hidden layer", AtLeast(1)] = 128
         metadata: Annotated[bool, "item and user metadata are inputs too, where the data set has any"] = True
         connect_metadata: Annotated[bool, "metadata inputs lead to the hidden layer; false: they lead nowhere"] = True
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 20
+        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 15
         patience: Annotated[
             int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
         ] = 3

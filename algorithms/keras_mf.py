@@ -13,11 +13,15 @@ from algorithms.types import FitContext, TrainSet
 
 
 class KerasMF(FactorRecommender):
-    """ŷ = μ + b_u + b_i + p_u · q_i (Koren, Bell, Volinsky 2009, eq. 5), trained by Adam on mini-batches.
+    """ŷ = μ + b_u + b_i + p_u · q_i (Koren, Bell, Volinsky 2009, eq. 4), trained by Adam on mini-batches.
 
     Ratings: squared error. Ranking: every training row is a positive, sampled unrated items are negatives, logistic
-    loss. The penalty is on p and q; over ``rows`` it is paid once a sample, so that frequent users and items pay more,
-    as in their equation. The global mean ends up in the user biases.
+    loss. The penalty is on p and q; over ``rows`` it is paid with every sample (their eq. 5), so that frequent users
+    and items pay more. The global mean ends up in the user biases.
+
+    On TensorFlow, Keras 3 squares the gradient of every occurrence of a row in a batch and adds up the squares for
+    Adam's second moment; Adam as published, and Keras on torch, squares the sum. So frequent users and items take
+    smaller steps on TensorFlow, and the two backends differ by more than rounding.
     """
 
     predicts_ratings = True
@@ -32,7 +36,9 @@ class KerasMF(FactorRecommender):
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 0.01
         batch_size: Annotated[int, "rows and negatives of one step", AtLeast(1)] = 8192
         reg: Annotated[float, "L2 penalty on embeddings beside the squared error of ratings", AtLeast(0)] = 0.1
-        ranking_reg: Annotated[float, "the same beside the logistic loss, which is about ten times flatter"] = 0.01
+        ranking_reg: Annotated[
+            float, "the same beside the logistic loss, which is about ten times flatter", AtLeast(0)
+        ] = 0.01
         reg_over: Annotated[
             Literal["rows", "tables"], "the penalty is on the embeddings of each sample, or on whole tables each step"
         ] = "rows"

@@ -135,7 +135,7 @@ class NCF(Recommender):
     def memory_estimate(cls, shape: Shape, config: Any) -> int:
         factors = config.factors + getattr(config, "gmf_factors", 0)
         weights = 4 * 4 * factors * (shape.n_users + shape.n_items)  # with gradient and Adam's two moments
-        epoch = 4 * shape.n_rows * (2 + 2 * config.negatives) + 2 * 8 * shape.n_rows  # rows, draws, order, sorted keys
+        epoch = shape.n_rows * (4 * (2 + config.negatives) + 4 * 8)  # rows, their draws, their order, sorted keys
         activations = 3 * 4 * config.batch_size * (2 * factors + sum(config.layers))
         return weights + epoch + activations
 
@@ -177,7 +177,7 @@ class NCFDiversity(NCF):
             "what the diversity term is: a differentiable one, or the report's",
         ] = "expected-similarity"
         candidates: Annotated[int, "items from which a user's list is made, each step", AtLeast(2)] = 256
-        list_length: Annotated[int, "items of the list whose similarity is lowered", AtLeast(2)] = 20
+        list_length: Annotated[int, "items of the list whose similarity is lowered", AtLeast(2)] = 30
 
     SPACE = {**NCF.SPACE, "diversity_weight": LogUniform(1e-3, 1)}
 

@@ -198,7 +198,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
                     "epochs": 10,
                     "patience": 0,
                     "learning_rate": 0.005,
-                    "reg": 0.001,
+                    "reg": 0.001,  # of each row; over whole tables, ten epochs on ml-latest-small end at RMSE 1.5
                     "ranking_reg": 0.001,
                     "centred": False,
                 },

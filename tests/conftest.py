@@ -17,6 +17,13 @@ MISBEHAVING = ROOT / "tests" / "plugins" / "misbehaving.py"
 
 
 @pytest.fixture(scope="session", autouse=True)
+def frameworks_never_meet() -> Iterator[None]:
+    """No test may bring TensorFlow and PyTorch into one process: the order of imports would decide what works."""
+    yield
+    assert not {"tensorflow", "torch"} <= sys.modules.keys()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Tests never touch the user's cache, but share one among themselves."""
     folder = tmp_path_factory.mktemp("cache")
