@@ -28,7 +28,7 @@ PROTOCOL_FLAGS = {
 
 _EXAMPLES = """\
 examples:
-  python -m benchmarks run                                  every algorithm, both small data sets, about two minutes
+  python -m benchmarks run                                  every algorithm, both small data sets, about ten minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
