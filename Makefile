@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint types slow clean
+.PHONY: run test lint types slow reference clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/core
@@ -15,6 +15,11 @@ test: $(VENV)/dev
 
 slow: $(VENV)/dev
 	$(PY) -m pytest -m slow
+
+# The published results: half an hour, best on a machine that does nothing else.
+reference: $(VENV)/core
+	$(PY) -m benchmarks run --dataset ml-latest-small --seeds 3 --compact --results results/reference
+	$(PY) -m benchmarks run --suite diversity --compact --results results/reference/diversity
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

@@ -32,6 +32,9 @@ MIN_STEPS = 16
 DIVERSITY_USERS = 32
 """Users of a batch whose lists the diversity term looks at."""
 
+CANDIDATE_POWER = 0.75
+"""Between uniform draws and draws by popularity (Mikolov et al. 2013, section 2.2)."""
+
 BATCHES, DIVERSITY = range(2)
 """Streams of random numbers: a diversity term must not move the batches' draws."""
 
@@ -226,7 +229,7 @@ class ExpectedSimilarity:
 
     Args:
         genres: (n_items, g) non-negative; items without genres are on no list.
-        counts: (n_items,) the chance of an item to be a candidate is proportional to it.
+        counts: (n_items,) training rows of each item; the chance to be a candidate is as their ``CANDIDATE_POWER``.
     """
 
     def __init__(
@@ -240,7 +243,7 @@ class ExpectedSimilarity:
         seed: int,
     ) -> None:
         lengths = np.linalg.norm(genres, axis=1, keepdims=True)
-        chances = np.where(lengths[:, 0] > 0, counts, 0)
+        chances = np.where(lengths[:, 0] > 0, counts**CANDIDATE_POWER, 0)
         self._weight = weight
         self._candidates = min(candidates, int(np.count_nonzero(chances)))
         self._list_length = min(list_length, self._candidates)

@@ -35,7 +35,7 @@ class NCF(Recommender):
         epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 20
         patience: Annotated[
             int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 3
+        ] = 5
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 5e-3
         batch_size: Annotated[int, "rows and negatives of one step, at most 1/16 of an epoch", AtLeast(1)] = 4096
         reg: Annotated[float, "L2 penalty on the embeddings, added to the gradient", AtLeast(0)] = 1e-5
@@ -162,7 +162,7 @@ class NCFDiversity(NCF):
     ``expected-similarity``: for some users of each batch, the expected cosine of the genres of two different items
     drawn from the user's list, each item with the softmax of its score. The softmax is the top-one probability of
     ListNet (Cao et al. 2007), the expectation one minus Rao's quadratic entropy (1982) over distinct items. The list is
-    the user's ``list_length`` best of ``candidates`` items, which are drawn by their number of training rows.
+    the user's ``list_length`` best of ``candidates`` items, which are drawn by their number of training rows, smoothed.
 
     ``report``: the sum of the correlation matrix of genre columns, diagonal included, over the ten best-scored samples
     of the batch, whoever their users are. It depends on which samples these are, not on their scores: it has no
@@ -171,7 +171,7 @@ class NCFDiversity(NCF):
 
     @dataclass(frozen=True)
     class Config(NCF.Config):
-        diversity_weight: Annotated[float, "weight of the diversity term in the loss", AtLeast(0)] = 0.03
+        diversity_weight: Annotated[float, "weight of the diversity term in the loss", AtLeast(0)] = 0.015
         formulation: Annotated[
             Literal["expected-similarity", "report"],
             "what the diversity term is: a differentiable one, or the report's",
