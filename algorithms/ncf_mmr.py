@@ -50,7 +50,7 @@ class NCFMMR(NCF):
         lists = mmr(self._without_seen(scores, users), self._genres, self.config.list_length, self.config.trade_off)
         rows, places = np.nonzero(lists != PADDING)
         lifted = scores.astype(np.float64)
-        lifted[rows, lists[rows, places]] = scores.max() + lists.shape[1] - places
+        lifted[rows, lists[rows, places]] = scores.max(axis=1)[rows] + lists.shape[1] - places
         return lifted
 
     def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:

@@ -42,7 +42,7 @@ def test_what_is_not_listed_keeps_its_score_below_the_list(monkeypatch: pytest.M
     scores = model.score(np.arange(N_USERS))
     lifted = scores != SCORES
     assert (lifted.sum(axis=1) == 10).all() and not (lifted & (SEEN.toarray() > 0)).any()
-    assert np.where(lifted, scores, np.inf).min() > SCORES.max()
+    assert (np.where(lifted, scores, np.inf).min(axis=1) > SCORES.max(axis=1)).all()
 
 
 def test_pairs_score_as_in_the_lists(monkeypatch: pytest.MonkeyPatch) -> None:
