@@ -12,6 +12,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -167,15 +168,25 @@ def _notes_on_order(table: Table) -> list[str]:
 
 
 def _terminal(table: Table, metrics: Sequence[str]) -> str:
+    width = max(80, shutil.get_terminal_size().columns)
+    widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
+    console = Console(file=io.StringIO(), width=widest, highlight=False)
+    grid = _grid(table, metrics, gap=2)
+    if Measurement.get(console, console.options.update(width=_WIDE), grid).maximum > width:
+        grid = _grid(table, metrics, gap=1)
+    console.print(Text(title(table)))
+    console.print(grid)
+    console.print()
+    for note in _notes(table):
+        console.print(Text(note), width=width)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _grid(table: Table, metrics: Sequence[str], gap: int) -> RichTable:
+    """The rows, with ``gap`` spaces between columns, one of which the box itself puts there."""
     headers, rows = _cells(table, metrics)
-    grid = RichTable(
-        title=title(table),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
     for header in headers:
         text = header == "algorithm"
         grid.add_column(
@@ -183,15 +194,7 @@ def _terminal(table: Table, metrics: Sequence[str]) -> str:
         )
     for row in rows:
         grid.add_row(*map(Text, row))
-    width = max(80, shutil.get_terminal_size().columns)
-    widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
-    console = Console(file=io.StringIO(), width=widest, highlight=False)
-    console.print(grid)
-    console.print()
-    for note in _notes(table):
-        console.print(Text(note), width=width)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return grid
 
 
 def _markdown(table: Table, metrics: Sequence[str]) -> str:
