@@ -45,6 +45,11 @@ def movielens() -> Path:
     return folder
 
 
+def _listen_to_interrupts() -> None:
+    """Where the tests themselves run in the background, their shell has SIGINT ignored, also for what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A command line that has ended."""
@@ -72,6 +77,7 @@ class CommandLine:
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            preexec_fn=_listen_to_interrupts,
         )
 
     def __call__(self, *arguments: str, timeout: float = 120, **variables: str) -> Finished:

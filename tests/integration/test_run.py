@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from conftest import MISBEHAVING, ROOT, CommandLine
 
+from algorithms.registry import ALGORITHMS
+
 HEAVY = ("torch", "tensorflow", "implicit", "lightfm", "keras", "pytorch_lightning")
 TIMES = ("created", "wall_s", "timings", "memory")
 
@@ -267,8 +269,29 @@ def test_bad_data_is_refused_with_file_line_and_reason(
     assert not benchmarks.results.exists()
 
 
+NETWORKS = [name for name, spec in ALGORITHMS.items() if spec.extra in ("torch", "tensorflow")]
+OTHERS = [name for name in ALGORITHMS if name not in NETWORKS]
+EVERY_ALGORITHM = pytest.mark.parametrize(
+    "algorithms", [OTHERS, pytest.param(NETWORKS, marks=pytest.mark.slow)], ids=["quick ones", "networks"]
+)
+
+
+@pytest.mark.slow
+def test_networks_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
+    """Floors well below what three seeds reached."""
+    what = ("--dataset", "ml-latest-small", "--algorithm", ",".join(NETWORKS), "--format", "json")
+    ranking = benchmarks.run(*what, timeout=1200)
+    rates = {row["algorithm"]: row["metrics"]["hr@10"]["mean"] for row in json.loads(ranking.out)}
+    assert rates["keras-mf"] >= 0.68 and rates["keras-deep-mf"] >= 0.64 and rates["tfrs-gmf"] >= 0.68
+    assert rates["ncf"] >= 0.67 and rates["neumf"] >= 0.69 and rates["ncf-diversity"] >= 0.66
+    rating = benchmarks.run(*what, "--protocol", "holdout", timeout=1200)
+    rmse = {row["algorithm"]: row["metrics"].get("rmse", {}).get("mean") for row in json.loads(rating.out)}
+    assert rmse["keras-mf"] <= 0.868 and rmse["keras-deep-mf"] <= 0.870
+    assert rmse["tfrs-gmf"] <= 0.878 and rmse["ncf"] <= 0.885
+
+
 def test_ranking_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
-    ended = benchmarks.run("--dataset", "ml-latest-small", "--format", "json")
+    ended = benchmarks.run("--dataset", "ml-latest-small", "--algorithm", ",".join(OTHERS), "--format", "json")
     assert ended.code == 0
     rates = {row["algorithm"]: row["metrics"]["hr@10"]["mean"] for row in json.loads(ended.out)}
     assert 0.58 <= rates["popularity"] <= 0.65 and 0.07 <= rates["random"] <= 0.13
@@ -290,8 +313,9 @@ def test_rating_on_movielens(benchmarks: CommandLine, movielens: Path) -> None:
     assert abs(row["metrics"]["rmse"]["mean"] - rmse["bias"]) <= 0.01
 
 
-def test_no_rank_is_learned_from_noise(benchmarks: CommandLine) -> None:
-    ended = benchmarks.run("--splits", "3", "--format", "json")
+@EVERY_ALGORITHM
+def test_no_rank_is_learned_from_noise(benchmarks: CommandLine, algorithms: list[str]) -> None:
+    ended = benchmarks.run("--algorithm", ",".join(algorithms), "--splits", "3", "--format", "json", timeout=1200)
     assert ended.code == 0
     for row in json.loads(ended.out):
         assert row["split_seeds"] == [42, 43, 44]
@@ -300,10 +324,14 @@ def test_no_rank_is_learned_from_noise(benchmarks: CommandLine) -> None:
         assert abs(figure["mean"] - 0.10) <= 4 * standard_error, row["algorithm"]
 
 
-def test_no_rating_is_learned_from_noise(benchmarks: CommandLine) -> None:
-    ended = benchmarks.run("--protocol", "holdout", "--format", "json")
+@EVERY_ALGORITHM
+def test_no_rating_is_learned_from_noise(benchmarks: CommandLine, algorithms: list[str]) -> None:
+    what = ("--algorithm", ",".join(algorithms), "--protocol", "holdout", "--format", "json")
+    ended = benchmarks.run(*what, timeout=1200)
     assert ended.code == 0
     for row in json.loads(ended.out):
+        if row["status"] == "skipped":
+            continue
         name, rmse, r2 = row["algorithm"], row["metrics"]["rmse"]["mean"], row["metrics"]["r2"]
         # R² = 1 − (RMSE / RMSE of the constant that is the test mean)²
         of_constant = 1 / (1 - r2["mean"]) ** 0.5
