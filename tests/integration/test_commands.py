@@ -75,6 +75,7 @@ def test_check_passes_what_keeps_the_contract(benchmarks: CommandLine) -> None:
     ]
 
 
+@pytest.mark.slow  # tests/contract does the same but for the command line
 def test_check_without_a_name_takes_all(benchmarks: CommandLine) -> None:
     from algorithms.registry import ALGORITHMS
 
