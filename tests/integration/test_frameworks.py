@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from conftest import CommandLine
 
-pytest.importorskip("torch")
-pytest.importorskip("keras")
+if find_spec("pytorch_lightning") is None or find_spec("tensorflow_recommenders") is None:
+    pytest.skip("the extras torch and tensorflow are not installed", allow_module_level=True)
 
 NETWORKS = ("keras-mf", "keras-deep-mf", "tfrs-gmf", "ncf", "neumf", "ncf-diversity", "ncf-mmr")
 SHORT = [argument for name in NETWORKS for argument in ("--set", f"{name}.epochs=1")]

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks.ratio import Ratio
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
 
 EPOCHS = 2
@@ -18,6 +17,7 @@ LOWEST_SPEED = 0.90
 
 def test_training_is_as_fast_as_a_plain_loop(movielens: Path, ratio_to_control: Callable[..., Ratio]) -> None:
     """Our speed divided by the control's; only ours checks negatives against the training rows."""
+    torch = pytest.importorskip("torch")
     import plain_ncf
 
     from algorithms.ncf import NCF
