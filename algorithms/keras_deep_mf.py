@@ -66,12 +66,18 @@ class KerasDeepMF(Recommender):
         framework = common.load_framework(self.config.backend)
         epochs, offset = self._steps(run, self.config.epochs), common.offset(train, self.config)
         metadata = self._metadata(train)
+        self.knows_cold = np.array([bool(metadata) and self.config.connect_metadata])
         with framework.session(self.config.backend, run):
             model = framework.deep_model(train, self.config, metadata, offset)
             for epoch in framework.train_epochs(model, train, self.config, run.seed, epochs):
                 self._publish(framework, model, metadata if self.config.connect_metadata else {}, offset)
                 if self._step_done(run, epoch, epochs):
                     break
+
+    @property
+    def scores_cold(self) -> bool:
+        """Where metadata was an input: what a user or item is like says something without any row."""
+        return bool(self.knows_cold[0])
 
     def _metadata(self, train: TrainSet) -> dict[str, Features]:
         sides = {"user_metadata": train.user_features, "item_metadata": train.item_features}
@@ -144,4 +150,4 @@ class KerasDeepMF(Recommender):
         return common.COPIES * tables + hidden + metadata + activations + common.samples_bytes(shape, config.negatives)
 
 
-_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias")
+_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias", "knows_cold")
