@@ -1,13 +1,14 @@
-"""Which metadata an adapter uses."""
+"""Which metadata an adapter uses, and metadata as unit vectors."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from algorithms.types import TrainSet
 from datasets.errors import NotApplicableError
-from datasets.types import Features
+from datasets.types import Features, FloatArray
 
 
 def item_metadata(train: TrainSet, numbers: bool, algorithm: str) -> sparse.csr_matrix:
@@ -23,6 +24,14 @@ def item_metadata(train: TrainSet, numbers: bool, algorithm: str) -> sparse.csr_
             f"{algorithm} needs item metadata, such as genres, and this data set has none: leave it out"
         )
     return matrix
+
+
+def unit_rows(features: FloatArray | sparse.csr_matrix) -> npt.NDArray[np.float64]:
+    """(n, d) dense float64 rows of length 1, zero rows as they are."""
+    dense = np.asarray(features if isinstance(features, np.ndarray) else features.toarray(), dtype=np.float64)
+    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = dense / np.where(lengths > 0, lengths, 1)
+    return unit
 
 
 def _category_columns(features: Features) -> sparse.csr_matrix:
