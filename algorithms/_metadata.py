@@ -8,7 +8,7 @@ from scipy import sparse
 
 from algorithms.types import TrainSet
 from datasets.errors import NotApplicableError
-from datasets.types import Features
+from datasets.types import Features, FloatArray
 
 _BINS = 10
 
@@ -41,6 +41,14 @@ def indicators(features: Features | None, numbers: bool, trained: npt.NDArray[np
         blocks += [_binned(features, column, trained) for column in _number_names(features)]
     matrix = sparse.hstack(blocks, format="csr", dtype=np.float32)
     return matrix if matrix.shape[1] else None
+
+
+def unit_rows(features: FloatArray | sparse.csr_matrix) -> npt.NDArray[np.float64]:
+    """(n, d) dense float64 rows of length 1, zero rows as they are."""
+    dense = np.asarray(features if isinstance(features, np.ndarray) else features.toarray(), dtype=np.float64)
+    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = dense / np.where(lengths > 0, lengths, 1)
+    return unit
 
 
 def _category_columns(features: Features) -> sparse.csr_matrix:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from algorithms import _keras_common as common
 from algorithms.base import Recommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import Choice, IntUniform, LogUniform, Uniform
 from algorithms.types import FitContext, TrainSet
 from datasets.types import Features, FloatArray, IntArray
@@ -37,15 +37,13 @@ class KerasDeepMF(Recommender):
         units: Annotated[int, "units of the hidden layer", AtLeast(1)] = 128
         metadata: Annotated[bool, "item and user metadata are inputs too, where the data set has any"] = True
         connect_metadata: Annotated[bool, "metadata inputs lead to the hidden layer; false: they lead nowhere"] = True
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 15
-        patience: Annotated[
-            int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 3
+        epochs: Epochs = 15
+        patience: Patience = 3
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 5e-3
         batch_size: Annotated[int, "rows and negatives of one step", AtLeast(1)] = 4096
         dropout: Annotated[float, "share of inputs and of hidden units dropped in training", AtLeast(0)] = 0.0
         initial_std: Annotated[float, "standard deviation of the initial embeddings", AtLeast(0)] = 0.01
-        negatives: Annotated[int, "unrated items drawn for each training row, when ranking", AtLeast(1)] = 4
+        negatives: Negatives = 4
         biases: Annotated[bool, "add a bias of each user and item"] = True
         centred: Annotated[bool, "start from the mean rating or, when ranking, the log-odds of a positive"] = True
         backend: Annotated[Literal["tensorflow", "torch"], "what Keras computes with"] = "tensorflow"

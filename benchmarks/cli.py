@@ -111,15 +111,8 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="NAME,…",
         help="these instead of the suite's; NAME:PRESET and NAME[OPTION=VALUE,…] are possible",
     )
-    run.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
-    _add_own_file(run)
-    run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
-    )
-    _add_protocol_flags(run)
+    _add_data(run, set_example="als.factors=64")
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
-    run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
     run.add_argument(
         "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
     )
@@ -131,9 +124,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument(
         "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
     )
-    run.add_argument(
-        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
-    )
+    _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
     )
@@ -183,7 +174,7 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     listing.add_argument("name", nargs="?", help="an algorithm, data set or protocol, or a file of ratings")
     _add_own_file(listing)
-    listing.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_plugin(listing)
     listing.set_defaults(command="benchmarks.listing:show")
 
 
@@ -196,15 +187,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     prepare.add_argument("--suite", default="quick", help="whose data sets, protocols and splits (default: quick)")
-    prepare.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
-    _add_own_file(prepare)
-    prepare.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
-    prepare.add_argument(
-        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="such as leave-one-out.negatives=999"
-    )
-    _add_protocol_flags(prepare)
-    prepare.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
-    prepare.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_data(prepare, set_example="leave-one-out.negatives=999")
+    _add_plugin(prepare)
     prepare.set_defaults(command="benchmarks.commands:prepare")
 
 
@@ -217,7 +201,7 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     check.add_argument("name", nargs="*", help="an algorithm")
-    check.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_plugin(check)
     check.set_defaults(command="benchmarks.check:check")
 
 
@@ -234,8 +218,29 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
     parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these only")
+    _add_plugin(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser, set_example: str) -> None:
+    """What to measure on: data sets, protocols with their options, and splits."""
+    parser.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+    _add_own_file(parser)
+    parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
     parser.add_argument(
-        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help=f"an option, such as {set_example}"
+    )
+    _add_protocol_flags(parser)
+    parser.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.py",
+        help="adds your own algorithms, data sets and protocols",
     )
 
 

@@ -42,15 +42,10 @@ def run(options: argparse.Namespace) -> int:
 def prepare(options: argparse.Namespace) -> int:
     """Prepare the splits that are not prepared yet, print what each of them is."""
     require_our_datasets_package()
-    for path in options.plugin:
-        load_plugin(path)
-    suite = plan.load_suite(options.suite)
-    protocols = _split_names(options.protocol) or suite.protocols
-    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    suite, protocols, asked, overrides = _suite_and_flags(options)
     for name in asked.keys() & ALGORITHMS.keys():
         raise UserError(f"--set {name}.…: no option of an algorithm changes a split: leave it out")
     plan.require_all_used(asked, protocols)
-    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
     preparations, missing = _preparations(options, suite, protocols, overrides)
     known = {each.folder for each in preparations if read_meta(each.folder) is not None}
     prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
@@ -90,12 +85,7 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
-    for path in options.plugin:
-        load_plugin(path)
-    suite = plan.load_suite(options.suite)
-    protocols = _split_names(options.protocol) or suite.protocols
-    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
-    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
+    suite, protocols, asked, overrides = _suite_and_flags(options)
     choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
     budget = options.budget or suite.budget
     limits = plan.load_limits(budget, options.time_limit, options.memory_limit)
@@ -115,6 +105,18 @@ def _request(options: argparse.Namespace) -> RunRequest:
         plugins=options.plugin,
         not_measured=missing,
     )
+
+
+def _suite_and_flags(
+    options: argparse.Namespace,
+) -> tuple[plan.Suite, Sequence[str], plan.Overrides, plan.Overrides]:
+    """Suite, protocols, the options that flags ask for, and these on top of the suite's; plug-ins are loaded first."""
+    for path in options.plugin:
+        load_plugin(path)
+    suite = plan.load_suite(options.suite)
+    protocols = _split_names(options.protocol) or suite.protocols
+    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    return suite, protocols, asked, plan.merge_overrides(plan.parse_assignments(suite.set), asked)
 
 
 def _preparations(

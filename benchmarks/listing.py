@@ -30,7 +30,7 @@ def show(options: argparse.Namespace) -> int:
         _show_all()
     elif options.name in algorithms.ALGORITHMS:
         _show_algorithm(options.name)
-    elif options.name in datasets.DATASETS or "." in options.name or "/" in options.name:
+    elif options.name in datasets.DATASETS or datasets.is_path(options.name):
         _show_dataset(options)
     elif options.name in protocols.PROTOCOLS:
         _show_protocol(options.name)

@@ -292,19 +292,19 @@ class OwnFileFlags:
 
 
 def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_registry.DatasetSpec]:
-    """Data sets by name, and files of the user by path: a name with a ``.`` or a ``/`` is a path.
+    """Data sets by name, and files of the user by path: ``is_path`` tells them apart.
 
     Raises:
         UserError: an unknown name, two files, or flags of a file without one.
     """
     distinct = list(dict.fromkeys(names))
-    paths = [name for name in distinct if _is_path(name)]
+    paths = [name for name in distinct if dataset_registry.is_path(name)]
     if len(paths) > 1:
         raise UserError(f"--dataset {','.join(paths)}: one file at a time")
     for flag, value in vars(own).items():
         if value is not None and not paths:
             raise UserError(f"--{flag} {value}: no file to which it belongs: add --dataset path/to/ratings.csv")
-    return [own.spec(Path(name)) if _is_path(name) else dataset_registry.spec(name) for name in distinct]
+    return [own.spec(Path(name)) if name in paths else dataset_registry.spec(name) for name in distinct]
 
 
 def find_datasets(
@@ -355,10 +355,6 @@ def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
     if device != "auto":
         return device
     return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
-
-
-def _is_path(name: str) -> bool:
-    return "." in name or "/" in name
 
 
 def _expand_all(name: str) -> list[str]:

@@ -115,6 +115,11 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def is_path(name: str) -> bool:
+    """Whether what the user typed is a file of ratings, not the name of a data set: it holds a ``.`` or a ``/``."""
+    return "." in name or "/" in name
+
+
 def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
     """The loader of a spec's ``target`` and ``options``; a plug-in's module is found in ``sys.modules``."""
     module, _, class_name = target.partition(":")
