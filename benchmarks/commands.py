@@ -156,7 +156,7 @@ def _dry_run(request: RunRequest) -> int:
         meta = read_meta(preparation.folder)
         place = preparation.name
         if meta is None:
-            for choice in request.choices:
+            for choice in plan.with_oracle(request.choices, preparation):
                 print(f"new      {choice.spec.name} ({choice.label}) · {place} · {len(request.seeds)} seed(s)")
             continue
         for planned in plan_cells(request, [(preparation, meta)]):

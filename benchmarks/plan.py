@@ -27,6 +27,7 @@ from benchmarks.environment import (
     package_versions,
 )
 from benchmarks.executors.local import Limits
+from benchmarks.oracle import ORACLE
 from benchmarks.progress import download_progress
 from datasets import registry as dataset_registry
 from datasets.cache import cache_root
@@ -247,6 +248,11 @@ def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[Algori
     """
     wanted = [each for name in names for each in _expand_all(name)]
     return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
+
+
+def with_oracle(choices: Sequence[AlgorithmChoice], preparation: Preparation) -> list[AlgorithmChoice]:
+    """The algorithms, and the oracle where the data set's truth is known."""
+    return [*choices, AlgorithmChoice(ORACLE, "default", {})] if preparation.dataset.truth else list(choices)
 
 
 def parse_assignments(assignments: Iterable[str]) -> Overrides:

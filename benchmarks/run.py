@@ -25,7 +25,8 @@ from benchmarks.environment import (
     worker_variables,
 )
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
-from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device
+from benchmarks.oracle import ORACLE
+from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device, with_oracle
 from benchmarks.progress import Display
 from benchmarks.records import Record
 from benchmarks.split_store import read_meta
@@ -123,7 +124,7 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
     """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
     planned = []
     for preparation, meta in prepared:
-        for choice in request.choices:
+        for choice in with_oracle(request.choices, preparation):
             for seed in request.seeds:
                 device = resolve_device(request.device, choice.spec)
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
@@ -236,6 +237,7 @@ class _Runner(_Preparer):
             "kind": "cell",
             "plugins": self._plugins,
             "algorithm": cell.choice.spec.target,
+            "truth": str(cell.preparation.folder) if cell.choice.spec is ORACLE else None,
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),

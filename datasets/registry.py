@@ -23,6 +23,7 @@ class DatasetSpec:
         summary: one line for ``list``.
         licence: one line on what its terms allow.
         fetchable: whether ``locate`` may fetch it over the network; False for files of the user and for generators.
+        truth: whether it is drawn from a known truth, so that the best possible figures are known too.
         options: keyword arguments of the loader, as JSON values, so that a worker can make the same one.
     """
 
@@ -31,6 +32,7 @@ class DatasetSpec:
     summary: str
     licence: str
     fetchable: bool
+    truth: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -101,6 +101,36 @@ class Column:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """score(u, i) = user_factors[u] · item_factors[i] + user_bias[u] + item_bias[i].
+
+    Attributes:
+        user_factors, item_factors: (n_users, d) and (n_items, d) float32.
+        user_bias, item_bias: (n_users,) and (n_items,) float32.
+    """
+
+    user_factors: FloatArray
+    item_factors: FloatArray
+    user_bias: FloatArray
+    item_bias: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a data set was drawn from, where it was drawn. Only the oracle, which is no algorithm, sees it.
+
+    Attributes:
+        ranking: scores by the probability of a draw.
+        rating: the rating without noise.
+        noise: standard deviation of what no model can know of a rating.
+    """
+
+    ranking: Factors
+    rating: Factors
+    noise: float
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """One immutable data set in canonical order (see ``datasets.canonical``).
 
@@ -110,6 +140,7 @@ class Dataset:
         rating_scale: (lowest, highest) or None where the values are no ratings.
         fingerprint: sha256 over canonical arrays, ids, rating scale and metadata columns (titles excluded).
         notes: counts worth telling: rows dropped and why, tied times, items without ratings.
+        truth: what it was drawn from, or None where nobody knows. No part of the fingerprint.
     """
 
     name: str
@@ -124,6 +155,7 @@ class Dataset:
     item_columns: dict[str, Column] = field(default_factory=dict)
     user_columns: dict[str, Column] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    truth: Truth | None = None
 
 
 @dataclass(frozen=True, eq=False)
