@@ -13,7 +13,7 @@ from benchmarks.ratio import Ratio, interleaved_ratio
 @pytest.fixture(scope="session")
 def ml20m(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with an ML-20M-shaped ``ml-20m``."""
-    from make_ml20m import write
+    from performance.make_ml20m import write
 
     root = tmp_path_factory.mktemp("data")
     write(root / "ml-20m")
