@@ -22,9 +22,10 @@ import numpy.typing as npt
 from datasets.cache import atomic_folder, cache_root, load_arrays, save_arrays
 from datasets.errors import NotWritableError
 from datasets.loader import Loader
-from datasets.types import Column, Dataset, Interactions
+from datasets.types import Column, Dataset, Factors, Interactions, Truth
 
 _META = "dataset.json"
+_FACTORS = ("user_factors", "item_factors", "user_bias", "item_bias")
 
 
 def load_cached(loader: Loader, sources: list[Path]) -> Dataset:
@@ -82,6 +83,7 @@ def _write(folder: Path, dataset: Dataset) -> None:
                 name: getattr(dataset, name)
                 for name in ("name", "rating_scale", "licence", "citation", "fingerprint", "notes")
             },
+            "noise": dataset.truth.noise if dataset.truth else None,
             "files": {name: _seen(scratch / f"{name}.npy") for name in arrays},
         }
         (scratch / _META).write_text(json.dumps(meta))
@@ -117,8 +119,16 @@ def _read(folder: Path) -> Dataset | None:
         item_titles=arrays.get("item_titles"),
         item_columns=columns["item"],
         user_columns=columns["user"],
+        truth=None if meta["noise"] is None else _truth(arrays, meta["noise"]),
         **plain,
     )
+
+
+def _truth(arrays: dict[str, npt.NDArray[Any]], noise: float) -> Truth:
+    ranking, rating = (
+        Factors(*(arrays[f"truth_{task}_{name}"] for name in _FACTORS)) for task in ("ranking", "rating")
+    )
+    return Truth(ranking, rating, noise)
 
 
 def _arrays(dataset: Dataset) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -131,6 +141,10 @@ def _arrays(dataset: Dataset) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         yield "item_titles", dataset.item_titles
     for place, (_, _, column) in enumerate(_columns(dataset)):
         yield f"column_{place}", column.values
+    if dataset.truth is not None:
+        for task, factors in (("ranking", dataset.truth.ranking), ("rating", dataset.truth.rating)):
+            for name in _FACTORS:
+                yield f"truth_{task}_{name}", getattr(factors, name)
 
 
 def _columns(dataset: Dataset) -> Iterator[tuple[str, str, Column]]:

@@ -101,6 +101,59 @@ class Column:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """A score for each (user, item): ``user_factors[u] · item_factors[i] + user_bias[u] + item_bias[i]``.
+
+    Attributes:
+        user_factors, item_factors: (n_users, d) and (n_items, d) float32.
+        user_bias, item_bias: (n_users,) and (n_items,) float32.
+    """
+
+    user_factors: FloatArray
+    item_factors: FloatArray
+    user_bias: FloatArray
+    item_bias: FloatArray
+
+    def __post_init__(self) -> None:
+        d = self.user_factors.shape[-1]
+        shapes = {
+            "user_factors": (len(self.user_bias), d),
+            "item_factors": (len(self.item_bias), d),
+            "user_bias": (len(self.user_factors),),
+            "item_bias": (len(self.item_factors),),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise ValueError(f"{name} must be {shape} float32, got {array.shape} {array.dtype}")
+
+    def select(self, users: npt.NDArray[Any], items: npt.NDArray[Any]) -> Factors:
+        """Read-only copies of the rows of these users and items."""
+        rows = (self.user_factors[users], self.item_factors[items], self.user_bias[users], self.item_bias[items])
+        for array in rows:
+            array.setflags(write=False)
+        return Factors(*rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What generated a data set, in its inner indices: the best that any algorithm can do.
+
+    For oracles and tests alone: it is part of no fingerprint, training set, question or labels.
+
+    Attributes:
+        ranking: the probability with which a user draws an item, for items that the user does not have yet up to a
+            factor of that user.
+        rating: the rating without its noise.
+        noise: standard deviation of what no model can know of a rating.
+    """
+
+    ranking: Factors
+    rating: Factors
+    noise: float
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """One immutable data set in canonical order (see ``datasets.canonical``).
 
@@ -110,6 +163,7 @@ class Dataset:
         rating_scale: (lowest, highest) or None where the values are no ratings.
         fingerprint: sha256 over canonical arrays, ids, rating scale and metadata columns (titles excluded).
         notes: counts worth telling: rows dropped and why, tied times, items without ratings.
+        truth: what generated the data, where that is known.
     """
 
     name: str
@@ -124,6 +178,7 @@ class Dataset:
     item_columns: dict[str, Column] = field(default_factory=dict)
     user_columns: dict[str, Column] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    truth: Truth | None = None
 
 
 @dataclass(frozen=True, eq=False)
