@@ -45,7 +45,8 @@ class Drawn:
     Attributes:
         users, items: (n_ratings,) int32, by user, then in order of drawing.
         ratings: (n_ratings,) float32.
-        times: (n_ratings,) int64 seconds, distinct: a draw a day; the p-th of every user comes before the next of anybody.
+        times: (n_ratings,) int64 seconds, distinct: a draw a day, so that the p-th of every user comes before the next
+            of anybody.
         genres: (n_items,) unicode.
         truth: of all n_users and n_items.
     """
@@ -168,7 +169,7 @@ def _without_repeats(drawn: Array, n_items: int, length: int) -> tuple[Array, Ar
     """The first ``length`` distinct slots of each row in order, and (b,) how many there are; what follows is void."""
     order_bits, slot_bits = (max(1, (size - 1).bit_length()) for size in (drawn.shape[1], n_items))
     narrow = order_bits + slot_bits < 31  # half the width sorts several times as fast
-    dtype: type[np.int32 | np.int64] = np.int32 if narrow else np.int64
+    dtype: Any = np.int32 if narrow else np.int64
     keys = (drawn.astype(dtype) << order_bits) | np.arange(drawn.shape[1], dtype=dtype)
     keys.sort(axis=1)
     slots, order = keys >> order_bits, keys & ((1 << order_bits) - 1)
@@ -203,7 +204,7 @@ def _rows(table: Array, n_full: int) -> Array:
 
 
 def _truth(tastes: Array, catalogue: Catalogue, noise: float, rng: np.random.Generator) -> Truth:
-    (n_users, n_genres), n_items = tastes.shape, len(catalogue.items)
+    n_users, n_items, n_genres = len(tastes), len(catalogue.items), catalogue.n_genres
     genre_of_item, probability = np.zeros((2, n_items, n_genres), dtype=np.float32)
     genre_of_item[catalogue.items, catalogue.genres] = 1
     probability[catalogue.items, catalogue.genres] = catalogue.weights
