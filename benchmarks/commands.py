@@ -75,8 +75,8 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
     found, damaged = records.read_all(options.results)
     for path in damaged:
         print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
-    for field in ("dataset", "protocol"):
-        names = _split_names(getattr(options, field))
+    datasets = [plan.dataset_spec(name).name if "[" in name else name for name in _split_names(options.dataset)]
+    for field, names in (("dataset", datasets), ("protocol", _split_names(options.protocol))):
         if names:
             found = [record for record in found if record.data[field]["name"] in names]
     if not found:

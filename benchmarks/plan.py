@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from algorithms import registry as algorithm_registry
 from algorithms.base import Recommender, Shape
@@ -32,6 +32,7 @@ from benchmarks.progress import download_progress
 from datasets import registry as dataset_registry
 from datasets.cache import cache_root
 from datasets.errors import MissingDataError, UserError, unknown_name
+from datasets.loader import Loader, changed_options, name_with_options
 from datasets.own_file import own_file_spec, parse_columns, parse_scale
 from protocols import registry as protocol_registry
 
@@ -298,10 +299,10 @@ class OwnFileFlags:
 
 
 def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_registry.DatasetSpec]:
-    """Data sets by name, and files of the user by path: ``is_path`` tells them apart.
+    """Data sets by ``name`` or ``name[option=value,…]``, and files of the user by path: ``is_path`` tells them apart.
 
     Raises:
-        UserError: an unknown name, two files, or flags of a file without one.
+        UserError: an unknown name or option, two files, or flags of a file without one.
     """
     distinct = list(dict.fromkeys(names))
     paths = [name for name in distinct if dataset_registry.is_path(name)]
@@ -310,7 +311,33 @@ def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_reg
     for flag, value in vars(own).items():
         if value is not None and not paths:
             raise UserError(f"--{flag} {value}: no file to which it belongs: add --dataset path/to/ratings.csv")
-    return [own.spec(Path(name)) if name in paths else dataset_registry.spec(name) for name in distinct]
+    specs = [own.spec(Path(name)) if name in paths else dataset_spec(name) for name in distinct]
+    return list({(spec.name, spec.target): spec for spec in specs}.values())  # brackets may say the same in two ways
+
+
+def dataset_spec(text: str) -> dataset_registry.DatasetSpec:
+    """The spec of ``name`` or ``name[option=value,…]``, named by the options that differ from the defaults.
+
+    Raises:
+        UserError: an unknown name or option, or a value that the option cannot have.
+    """
+    name, bracket, options = text.partition("[")
+    spec = dataset_registry.spec(name)
+    if not bracket:
+        return spec
+    loader_class = dataset_registry.loader_class(spec.target)
+    if not has_options(loader_class):
+        raise UserError(f"{text}: {name} has no options: write --dataset {name}")
+    loader = resolve_config(loader_class, {**spec.options, **_bracketed(text, options)}, name)
+    return dataclasses.replace(spec, name=name_with_options(name, loader), options=changed_options(loader))
+
+
+def has_options(loader_class: type[Loader]) -> bool:
+    """Whether a loader declares options as an adapter's ``Config`` does: a dataclass with ``Annotated`` fields."""
+    if not dataclasses.is_dataclass(loader_class):
+        return False
+    hints = get_type_hints(loader_class, include_extras=True)
+    return all(get_origin(hints[field.name]) is Annotated for field in dataclasses.fields(loader_class))
 
 
 def find_datasets(

@@ -20,7 +20,7 @@ from scipy import sparse
 from algorithms.types import Task, TrainSet
 from datasets.cache import atomic_folder, load_arrays, save_arrays
 from datasets.features import encode
-from datasets.types import Column, Dataset, Factors, Features, Interactions, Truth
+from datasets.types import Column, Dataset, Features, Interactions, Truth
 from protocols.types import Arrays, EvaluationProtocol, Question, Split
 
 VALIDATION = "validation"
@@ -28,7 +28,6 @@ VALIDATION = "validation"
 _TRUTH = "truth"
 
 _FEATURES = ("item_features", "user_features")
-_TRUE_SCORES = ("ranking", "rating")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,8 @@ def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_
         (folder / VALIDATION).mkdir()
         _save_part(folder / VALIDATION, split.for_validation(), dataset, protocol)
         if dataset.truth is not None:
-            _save_truth(folder / _TRUTH, dataset.truth)
+            (folder / _TRUTH).mkdir()
+            save_arrays(folder / _TRUTH, dataset.truth.arrays())
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
     return meta
 
@@ -95,13 +95,9 @@ def load_validation(target: Path, task: Task) -> Part:
     return Part(train, load_question(folder), load_labels(folder), load_seen(folder / "fit"))
 
 
-def load_truth(target: Path) -> Truth:
-    """What the data were drawn from; for the oracle alone."""
-    arrays = load_arrays(target / _TRUTH)
-    ranking, rating = (
-        Factors(**{name: arrays[f"{part}_{name}"] for name in Factors.__dataclass_fields__}) for part in _TRUE_SCORES
-    )
-    return Truth(ranking, rating, float(arrays["noise"]))
+def load_truth(target: Path) -> Truth | None:
+    """What the data were drawn from, where that is known; for the oracle alone."""
+    return Truth.of_arrays(load_arrays(target / _TRUTH))
 
 
 def union(first: Interactions, second: Interactions) -> Interactions:
@@ -140,13 +136,6 @@ def _save_train_set(folder: Path, rows: Interactions, dataset: Dataset) -> None:
             arrays |= {f"{name}_{part}": getattr(features.matrix, part) for part in ("data", "indices", "indptr")}
     save_arrays(folder, arrays)
     (folder / "train.json").write_text(json.dumps(meta))
-
-
-def _save_truth(folder: Path, truth: Truth) -> None:
-    folder.mkdir()
-    for part in _TRUE_SCORES:
-        save_arrays(folder, {f"{part}_{name}": array for name, array in vars(getattr(truth, part)).items()})
-    save_arrays(folder, {"noise": np.array(truth.noise)})
 
 
 def _interactions(arrays: Arrays, meta: dict[str, Any]) -> Interactions:

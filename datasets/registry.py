@@ -23,8 +23,8 @@ class DatasetSpec:
         summary: one line for ``list``.
         licence: one line on what its terms allow.
         fetchable: whether ``locate`` may fetch it over the network; False for files of the user and for generators.
-        truth: whether it is drawn from a known truth, so that the best possible figures are known too.
         options: keyword arguments of the loader, as JSON values, so that a worker can make the same one.
+        truth: whether its best possible score is known (``Dataset.truth``).
     """
 
     name: str
@@ -32,8 +32,8 @@ class DatasetSpec:
     summary: str
     licence: str
     fetchable: bool
-    truth: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    truth: bool = False
 
 
 _GROUPLENS = "GroupLens terms: research, no commercial use without permission"
@@ -98,6 +98,14 @@ DATASETS: dict[str, DatasetSpec] = {
             licence="generated, free of terms",
             fetchable=False,
         ),
+        DatasetSpec(
+            name="planted-genres",
+            target="datasets.planted_genres:PlantedGenres",
+            summary="generated: tastes for genres are planted, so the best possible score is known; of any size",
+            licence="generated, free of terms",
+            fetchable=False,
+            truth=True,
+        ),
     )
 }
 
@@ -118,12 +126,23 @@ def spec(name: str) -> DatasetSpec:
 
 
 def is_path(name: str) -> bool:
-    """Whether what the user typed is a file of ratings, not the name of a data set: it holds a ``.`` or a ``/``."""
-    return "." in name or "/" in name
+    """Whether what the user typed is a file of ratings: it holds a ``.`` or a ``/``.
+
+    In the brackets of ``name[option=value]`` a value may hold a decimal point.
+    """
+    outside = name.partition("[")[0]
+    if not name.endswith("]") and outside not in DATASETS:
+        outside = name
+    return "." in outside or "/" in outside
 
 
 def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
-    """The loader of a spec's ``target`` and ``options``; a plug-in's module is found in ``sys.modules``."""
+    """The loader of a spec's ``target`` and ``options``."""
+    return loader_class(target)(**options)
+
+
+def loader_class(target: str) -> type[Loader]:
+    """The class that a spec's ``target`` names; a plug-in's module is found in ``sys.modules``."""
     module, _, class_name = target.partition(":")
-    loader: Loader = getattr(importlib.import_module(module), class_name)(**options)
-    return loader
+    found: type[Loader] = getattr(importlib.import_module(module), class_name)
+    return found
