@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks import plan, records
 from benchmarks.plan import OwnFileFlags
-from benchmarks.split_store import prepare
+from benchmarks.split_store import load_truth, prepare
 from datasets.errors import UserError
 from datasets.planted_genres import PlantedGenres
 from datasets.registry import DatasetSpec, make_loader
@@ -116,11 +117,14 @@ def test_other_options_are_another_entry_of_the_cache(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", [LeaveOneOut(), Holdout(), Holdout(Holdout.Config(by="time"))])
-def test_nothing_of_the_truth_is_prepared(protocol: LeaveOneOut | Holdout, tmp_path: Path) -> None:
+def test_the_truth_lies_apart_from_all_that_models_see(protocol: LeaveOneOut | Holdout, tmp_path: Path) -> None:
     dataset = PlantedGenres(n_users=40, n_items=50, n_ratings=400).load([])
     without = dataclasses.replace(dataset, truth=None)
     for name, each in (("with", dataset), ("without", without)):
         prepare(tmp_path / name, each, protocol, 42)
+    known = load_truth(tmp_path / "with")
+    assert known is not None and known.noise == dataset.truth.noise
+    shutil.rmtree(tmp_path / "with" / "truth")
     files = sorted(path.relative_to(tmp_path / "with") for path in (tmp_path / "with").rglob("*") if path.is_file())
     assert any(path.suffix == ".npy" for path in files)
     assert files == sorted(
