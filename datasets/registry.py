@@ -90,6 +90,13 @@ DATASETS: dict[str, DatasetSpec] = {
             fetchable=True,
         ),
         DatasetSpec(
+            name="news-articles",
+            target="datasets.news_articles:NewsArticles",
+            summary="contest: 679,051 ratings 0-6 of news articles by 73,489 users, metadata of both, rows to predict",
+            licence="the contest's terms; proprietary, bring your own files",
+            fetchable=False,
+        ),
+        DatasetSpec(
             name="synthetic-genres",
             target="datasets.synthetic_genres:SyntheticGenres",
             summary="generated: 34,953 ratings 1-9 of 1,000 items by 10,000 users, pure noise: a free leak test",
@@ -113,6 +120,12 @@ def spec(name: str) -> DatasetSpec:
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     return DATASETS[name]
+
+
+def name_with_options(name: str, options: Mapping[str, Any]) -> str:
+    """``name[option=value,…]`` as it is typed; the bare ``name`` without options."""
+    values = {option: str(value).lower() if isinstance(value, bool) else value for option, value in options.items()}
+    return f"{name}[{','.join(f'{option}={value}' for option, value in values.items())}]" if values else name
 
 
 def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
