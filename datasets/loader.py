@@ -31,6 +31,10 @@ class Loader(ABC):
     def load(self, sources: list[Path]) -> Dataset:
         """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""
 
+    def generated(self) -> Path | None:
+        """The folder that ``locate`` fills on first use, for loaders that generate their files."""
+        return None
+
     def options(self) -> dict[str, Any]:
         """What besides its sources decides the data set, as JSON values: part of the key of a cached one."""
         return {}

@@ -97,6 +97,13 @@ DATASETS: dict[str, DatasetSpec] = {
             fetchable=False,
         ),
         DatasetSpec(
+            name="news-articles-synthetic",
+            target="datasets.news_articles_synthetic:NewsArticlesSynthetic",
+            summary="generated: news-articles in format and size, with ratings whose explainable variance is known",
+            licence="generated, free of terms",
+            fetchable=False,
+        ),
+        DatasetSpec(
             name="synthetic-genres",
             target="datasets.synthetic_genres:SyntheticGenres",
             summary="generated: 34,953 ratings 1-9 of 1,000 items by 10,000 users, pure noise: a free leak test",
