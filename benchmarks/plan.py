@@ -307,6 +307,18 @@ def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_reg
     return [own.spec(Path(name)) if _is_path(name) else dataset_registry.spec(name) for name in distinct]
 
 
+def drop_train_only(specs: Sequence[dataset_registry.DatasetSpec]) -> list[dataset_registry.DatasetSpec]:
+    """``--drop-train-only``: that option for every data set that has it. Raises UserError where none has."""
+    option = "drop_train_only"
+    if not any(dataset_registry.has_option(spec, option) for spec in specs):
+        having = [name for name, spec in dataset_registry.DATASETS.items() if dataset_registry.has_option(spec, option)]
+        raise UserError(f"--drop-train-only: no data set of this run has it: add --dataset {' or '.join(having)}")
+    return [
+        dataset_registry.with_options(spec, drop_train_only=True) if dataset_registry.has_option(spec, option) else spec
+        for spec in specs
+    ]
+
+
 def find_datasets(
     specs: Sequence[dataset_registry.DatasetSpec], named_by_user: bool
 ) -> tuple[list[tuple[dataset_registry.DatasetSpec, tuple[Path, ...]]], dict[str, str]]:

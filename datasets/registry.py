@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import UserError, unknown_name
@@ -135,8 +135,23 @@ def name_with_options(name: str, options: Mapping[str, Any]) -> str:
     return f"{name}[{','.join(f'{option}={value}' for option, value in values.items())}]" if values else name
 
 
+def has_option(spec: DatasetSpec, option: str) -> bool:
+    """Whether the loader is a dataclass with a field of that name."""
+    return option in getattr(_loader_class(spec.target), "__dataclass_fields__", {})
+
+
+def with_options(spec: DatasetSpec, **changed: Any) -> DatasetSpec:
+    """The same data set with these options, which its name then shows."""
+    options = {**spec.options, **changed}
+    return replace(spec, name=name_with_options(spec.name.partition("[")[0], options), options=options)
+
+
 def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
     """The loader of a spec's ``target`` and ``options``; a plug-in's module is found in ``sys.modules``."""
-    module, _, class_name = target.partition(":")
-    loader: Loader = getattr(importlib.import_module(module), class_name)(**options)
+    loader: Loader = _loader_class(target)(**options)
     return loader
+
+
+def _loader_class(target: str) -> Any:
+    module, _, class_name = target.partition(":")
+    return getattr(importlib.import_module(module), class_name)
