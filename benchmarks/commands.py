@@ -125,6 +125,8 @@ def _preparations(
     """The splits asked for, and the data sets that are not here with their reasons."""
     own = plan.OwnFileFlags(options.columns, options.items, options.users, options.scale)
     specs = plan.choose_datasets(_split_names(options.dataset) or suite.datasets, own)
+    if options.drop_train_only:
+        specs = plan.drop_train_only(specs)
     datasets, missing = plan.find_datasets(specs, bool(options.dataset))
     first = plan.FIRST_SPLIT_SEED
     split_seeds = range(first, first + (options.splits or suite.splits))

@@ -32,7 +32,7 @@ from benchmarks.progress import download_progress
 from datasets import registry as dataset_registry
 from datasets.cache import cache_root
 from datasets.errors import MissingDataError, UserError, unknown_name
-from datasets.loader import Loader, changed_options, name_with_options
+from datasets.loader import Loader, changed_options
 from datasets.own_file import own_file_spec, parse_columns, parse_scale
 from protocols import registry as protocol_registry
 
@@ -328,8 +328,8 @@ def dataset_spec(text: str) -> dataset_registry.DatasetSpec:
     loader_class = dataset_registry.loader_class(spec.target)
     if not has_options(loader_class):
         raise UserError(f"{text}: {name} has no options: write --dataset {name}")
-    loader = resolve_config(loader_class, {**spec.options, **_bracketed(text, options)}, name)
-    return dataclasses.replace(spec, name=name_with_options(name, loader), options=changed_options(loader))
+    loader = resolve_config(loader_class, _bracketed(text, options), name)
+    return dataset_registry.with_options(spec, changed_options(loader))
 
 
 def has_options(loader_class: type[Loader]) -> bool:
@@ -338,6 +338,18 @@ def has_options(loader_class: type[Loader]) -> bool:
         return False
     hints = get_type_hints(loader_class, include_extras=True)
     return all(get_origin(hints[field.name]) is Annotated for field in dataclasses.fields(loader_class))
+
+
+def drop_train_only(specs: Sequence[dataset_registry.DatasetSpec]) -> list[dataset_registry.DatasetSpec]:
+    """``--drop-train-only``: that option for every data set that has it. Raises UserError where none has."""
+    option = "drop_train_only"
+    if not any(dataset_registry.has_option(spec, option) for spec in specs):
+        having = [name for name, spec in dataset_registry.DATASETS.items() if dataset_registry.has_option(spec, option)]
+        raise UserError(f"--drop-train-only: no data set of this run has it: add --dataset {' or '.join(having)}")
+    return [
+        dataset_registry.with_options(spec, {option: True}) if dataset_registry.has_option(spec, option) else spec
+        for spec in specs
+    ]
 
 
 def find_datasets(

@@ -32,6 +32,10 @@ class Loader(ABC):
     def load(self, sources: list[Path]) -> Dataset:
         """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""
 
+    def generated(self) -> Path | None:
+        """The folder that ``locate`` fills on first use, for loaders that generate their files."""
+        return None
+
     def options(self) -> dict[str, Any]:
         """What besides its sources decides the data set, as JSON values: part of the key of a cached one."""
         return {}
@@ -46,4 +50,5 @@ def changed_options(loader: Any) -> dict[str, Any]:
 def name_with_options(name: str, loader: Any) -> str:
     """``planted-genres[n_users=100,noise=0.5]``: a data set's name and what differs from the defaults."""
     changed = changed_options(loader)
-    return f"{name}[{','.join(f'{option}={value}' for option, value in changed.items())}]" if changed else name
+    texts = {option: str(value).lower() if isinstance(value, bool) else value for option, value in changed.items()}
+    return f"{name}[{','.join(f'{option}={value}' for option, value in texts.items())}]" if changed else name

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from datasets.errors import UserError, unknown_name
-
-if TYPE_CHECKING:
-    from datasets.loader import Loader
+from datasets.loader import Loader, changed_options, name_with_options
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,20 @@ DATASETS: dict[str, DatasetSpec] = {
             fetchable=True,
         ),
         DatasetSpec(
+            name="news-articles",
+            target="datasets.news_articles:NewsArticles",
+            summary="contest: 679,051 ratings 0-6 of news articles by 73,489 users, metadata of both, rows to predict",
+            licence="the contest's terms; proprietary, bring your own files",
+            fetchable=False,
+        ),
+        DatasetSpec(
+            name="news-articles-synthetic",
+            target="datasets.news_articles_synthetic:NewsArticlesSynthetic",
+            summary="generated: news-articles in format and size, with ratings whose explainable variance is known",
+            licence="generated, free of terms",
+            fetchable=False,
+        ),
+        DatasetSpec(
             name="synthetic-genres",
             target="datasets.synthetic_genres:SyntheticGenres",
             summary="generated: 34,953 ratings 1-9 of 1,000 items by 10,000 users, pure noise: a free leak test",
@@ -146,3 +158,15 @@ def loader_class(target: str) -> type[Loader]:
     module, _, class_name = target.partition(":")
     found: type[Loader] = getattr(importlib.import_module(module), class_name)
     return found
+
+
+def has_option(spec: DatasetSpec, option: str) -> bool:
+    """Whether the loader is a dataclass with a field of that name."""
+    return option in getattr(loader_class(spec.target), "__dataclass_fields__", {})
+
+
+def with_options(spec: DatasetSpec, changed: Mapping[str, Any]) -> DatasetSpec:
+    """The same data set with these options on top; its name shows those that are not the default."""
+    loader = loader_class(spec.target)(**{**spec.options, **changed})
+    name = name_with_options(spec.name.partition("[")[0], loader)
+    return replace(spec, name=name, options=changed_options(loader))

@@ -172,6 +172,24 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
+class Questions:
+    """Rows whose rating the source wants predicted.
+
+    Attributes:
+        ids: (q,) unicode, the rows' own ids as the source writes them, in its order.
+        users, items: (q,) int32 inner indices; they need not have a rating.
+    """
+
+    ids: npt.NDArray[np.str_]
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.users) == len(self.items):
+            raise ValueError(f"{len(self.ids)} ids, {len(self.users)} users and {len(self.items)} items differ")
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """One immutable data set in canonical order (see ``datasets.canonical``).
 
@@ -182,6 +200,7 @@ class Dataset:
         fingerprint: sha256 over canonical arrays, ids, rating scale and metadata columns (titles excluded).
         notes: counts worth telling: rows dropped and why, tied times, items without ratings.
         truth: what generated the data, where that is known.
+        questions: rows to predict, or None; their users and items are part of the universe. Not in the fingerprint.
     """
 
     name: str
@@ -197,6 +216,7 @@ class Dataset:
     user_columns: dict[str, Column] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
     truth: Truth | None = None
+    questions: Questions | None = None
 
 
 @dataclass(frozen=True, eq=False)
