@@ -117,7 +117,8 @@ def draw_sequences(
 
     Args:
         tastes: (n_users, n_genres) float64, each row adds up to 1.
-        events, races: each user takes as many values as any other, one user after the other; of races only who is short.
+        events: each user takes as many values as any other, one user after the other.
+        races: the same, of users alone who repeat themselves too often.
 
     Returns:
         (n_users, length) int32.
