@@ -117,12 +117,13 @@ def draw_sequences(
 
     Args:
         tastes: (n_users, n_genres) float64, each row adds up to 1.
-        events, races: each user takes a fixed number of values from either, one user after the other.
+        events: each user takes as many values as any other, one user after the other.
+        races: the same, of users alone who repeat themselves too often.
 
     Returns:
         (n_users, length) int32.
     """
-    n_draws = length + length // 4 + 8  # at ML-20M's shape one user in a thousand needs more: a race costs more
+    n_draws = length + length // 4 + 8  # at ML-20M's shape one user in two thousand needs more, by a race
     cumulated = catalogue.genres + _cumulated_within(catalogue)
     slots = np.empty((len(tastes), length), dtype=np.int32)
     for rows in _tiles(len(tastes), tile // n_draws):

@@ -185,6 +185,8 @@ def test_ratings_are_the_noiseless_value_and_the_noise() -> None:
     assert drawn.truth.noise == 0.7
     assert noise.std() == pytest.approx(0.7, rel=0.01)
     assert stats.kstest(noise / 0.7, "norm").pvalue > LIKELY
+    for bias in (drawn.truth.rating.user_bias, drawn.truth.rating.item_bias):
+        assert abs(stats.spearmanr(noise[: len(bias)], bias).statistic) < 0.15, "streams are separate"
     without = generate(4_000, 500, 100_000, 0.0, 0)
     np.testing.assert_array_equal(without.items, drawn.items)
     np.testing.assert_allclose(without.ratings, scores(drawn.truth.rating, drawn.users, drawn.items), rtol=0, atol=1e-5)

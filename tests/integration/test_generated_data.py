@@ -1,0 +1,30 @@
+"""A generated data set of the size that brackets ask for, from the command line to its table."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import CommandLine
+
+SMALL = "planted-genres[n_users=60,n_items=50,n_ratings=600]"
+
+
+def test_options_in_brackets_go_from_run_to_table(benchmarks: CommandLine) -> None:
+    said_otherwise = "planted-genres[n_ratings=6e2,n_items=50,seed=0,n_users=60]"
+    ran = benchmarks.run("--dataset", said_otherwise, "--algorithm", "popularity")
+    assert ran.code == 0, ran.err
+    for name in (SMALL, said_otherwise):
+        shown = benchmarks("leaderboard", "--dataset", name, "--results", str(benchmarks.results), "--format", "json")
+        (row,) = json.loads(shown.out)
+        assert (row["dataset"], row["algorithm"], row["status"]) == (SMALL, "popularity", "ok")
+    other = benchmarks("leaderboard", "--dataset", "planted-genres", "--results", str(benchmarks.results))
+    assert other.code == 1 and "no such records here" in other.err
+    assert "1 of 1 cells are known already" in benchmarks.run("--dataset", SMALL, "--algorithm", "popularity").err
+
+
+def test_list_shows_the_options_of_a_generated_data_set(benchmarks: CommandLine) -> None:
+    shown = benchmarks("list", SMALL)
+    assert shown.code == 0, shown.err
+    assert "options (--dataset 'planted-genres[OPTION=VALUE,…]'):" in shown.out
+    assert "  n_users = 2000 (int): users\n" in shown.out and "600 rows, 60 users, 50 items" in shown.out
+    assert "options" not in benchmarks("list", "synthetic-genres").out
