@@ -66,7 +66,7 @@ def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics:
 
 def fraction(value: float, places: int = 3) -> str:
     """So many decimals without the leading zero: ``.605``, ``-.012``, ``1.000``."""
-    text = f"{value:.{places}f}"
+    text = f"{round(value, places) + 0.0:.{places}f}"  # -0.0 + 0.0 is 0.0
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import CommandLine
+from conftest import MISBEHAVING, CommandLine
 
 SMALL = "planted-genres[n_users=60,n_items=50,n_ratings=600]"
 
@@ -23,6 +23,14 @@ def test_options_in_brackets_go_from_run_to_table(benchmarks: CommandLine) -> No
     other = benchmarks("leaderboard", "--dataset", "planted-genres", "--results", str(benchmarks.results))
     assert other.code == 1 and "no such records here" in other.err
     assert "2 of 2 cells are known already" in benchmarks.run("--dataset", SMALL, "--algorithm", "popularity").err
+
+
+def test_the_truth_is_for_the_oracle_alone(benchmarks: CommandLine) -> None:
+    ran = benchmarks.run("--dataset", SMALL, "--plugin", str(MISBEHAVING), "--algorithm", "reads-truth")
+    assert ran.code == 2 and "tried to open what its cell was not given: truth_noise" in " ".join(ran.out.split())
+    assert "oracle" in ran.out
+    unknown = benchmarks.run("--dataset", SMALL, "--algorithm", "oracle")
+    assert unknown.code == 1 and "unknown algorithm 'oracle'" in unknown.err
 
 
 def test_list_shows_the_options_of_a_generated_data_set(benchmarks: CommandLine) -> None:
