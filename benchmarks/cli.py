@@ -37,6 +37,7 @@ examples:
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
   python -m benchmarks list ml-latest-small                 its terms, its figures, and what "latest item" means here
+  python -m benchmarks predict --dataset news-articles --algorithm keras-deep-mf --out submission.csv
   python -m benchmarks check my-algorithm --plugin my_algorithm.py
   python -m benchmarks doctor                               what this machine has, what is missing, how to get it
 """

@@ -173,5 +173,5 @@ def _short(path: Path) -> str:
 
 def _show(label: str, text: str) -> None:
     """One labelled fact; paths and options are never broken."""
-    first, rest = f"{label:<{_LABEL}}", " " * _LABEL
+    first, rest = f"{label:<{_LABEL - 1}} ", " " * _LABEL
     print(textwrap.fill(first + text, WIDTH, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False))

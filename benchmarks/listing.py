@@ -48,8 +48,9 @@ def _show_all() -> None:
     )
     for title, entries in tables:
         print(f"{title}:")
+        width = max(map(len, entries))
         for name, spec in entries.items():
-            print(f"  {name:<18} {spec.summary}")
+            print(f"  {name:<{width}} {spec.summary}")
     print("\nmore about one: python -m benchmarks list NAME")
 
 

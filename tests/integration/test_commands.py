@@ -157,6 +157,13 @@ def test_doctor_fetches_nothing(benchmarks: CommandLine, tmp_path: Path) -> None
     assert "ml-latest-small   not here: a run that needs it fetches it" in ended.out
 
 
+def test_doctor_generates_nothing(benchmarks: CommandLine, tmp_path: Path) -> None:
+    ended = benchmarks("doctor", RECGAUGE_DATA=str(tmp_path), RECGAUGE_CACHE=str(tmp_path / "cache"))
+    line = next(line for line in ended.out.splitlines() if line.startswith("  news-articles-synthetic"))
+    assert line.endswith(" generated on first use")
+    assert not (tmp_path / "cache" / "data").exists()
+
+
 def test_doctor_finds_a_folder_named_as_in_its_archive(benchmarks: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "ml-10M100K").mkdir()
     (tmp_path / "ml-1m").mkdir()
