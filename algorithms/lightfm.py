@@ -10,7 +10,7 @@ from scipy import sparse
 
 from algorithms._metadata import indicators
 from algorithms.base import FactorRecommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import NotApplicableError
@@ -29,7 +29,8 @@ class LightFM(FactorRecommender):
     @dataclass(frozen=True)
     class Config:
         factors: Annotated[int, "length of the embeddings", AtLeast(1)] = 30
-        epochs: Annotated[int, "passes over the training rows", AtLeast(1)] = 30
+        epochs: Epochs = 30
+        patience: Patience = 5
         learning_rate: Annotated[float, "initial step of Adagrad", AtLeast(0)] = 0.05
         item_reg: Annotated[float, "L2 penalty on item embeddings", AtLeast(0)] = 0.0
         user_reg: Annotated[float, "L2 penalty on user embeddings", AtLeast(0)] = 0.0

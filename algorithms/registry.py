@@ -107,7 +107,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support=RANKER,
             extra="lightfm",
             siblings=("_metadata",),
-            presets={"default": {}, "report": {"factors": 30, "epochs": 30}},
+            presets={"default": {}, "report": {"factors": 30, "epochs": 30, "patience": 0}},
         ),
         AlgorithmSpec(
             name="lightfm-hybrid",
@@ -119,7 +119,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             siblings=("_metadata",),
             presets={
                 "default": {"metadata": True},
-                "report": {"metadata": True, "numbers": False, "factors": 30, "epochs": 30},
+                "report": {"metadata": True, "numbers": False, "factors": 30, "epochs": 30, "patience": 0},
             },
         ),
         AlgorithmSpec(

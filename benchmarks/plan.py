@@ -47,7 +47,7 @@ _EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-sele
 
 _RESULT_SOURCES = (
     *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py"),
-    *(f"benchmarks/{name}.py" for name in ("worker", "search", "scorers", "clock", "split_store")),
+    *(f"benchmarks/{name}.py" for name in ("worker", "search", "objective", "scorers", "clock", "split_store")),
 )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from algorithms.base import Recommender
 from algorithms.types import FitContext
+from benchmarks.objective import objective
 from benchmarks.scorers import SealedScorer
 from benchmarks.seal import Seal
 from benchmarks.split_store import Part
@@ -58,29 +59,23 @@ def search(
 ) -> Found:
     """Fit on train alone with early stopping, if the config has a ``patience``; then calibrate, if asked to.
 
-    Early stopping watches the protocol's ``objective`` on the validation rows: NDCG@10 among sampled candidates, or
-    RMSE. Calibration wants the model of the best step, so where there were steps to find it fits a second time.
+    Early stopping watches the protocol's ``objective`` on the validation rows. Calibration wants the model of the best
+    step, so where there were steps to find it fits a second time.
     """
-    steps = _search_steps(make(), part, run, protocol, seal)
+    steps = _search_steps(make(), part, run, protocol, seal, calibrate)
     calibration = _calibrate(make(), part, replace(run, fixed_steps=steps), seal) if calibrate else None
     return Found(steps, calibration)
 
 
 def _search_steps(
-    model: Recommender, part: Part, run: FitContext, protocol: EvaluationProtocol, seal: Seal
+    model: Recommender, part: Part, run: FitContext, protocol: EvaluationProtocol, seal: Seal, calibrate: bool
 ) -> int | None:
     """The step with the best validation figure; None without a ``patience``, and nothing is fitted then."""
     if not model.patience:
         return None
-    nobody = part.question.rank_users[:0]
-    question = part.question.for_users(nobody)
-    scorer = SealedScorer(model, seal)
-
-    def figure() -> float:
-        outcomes = protocol.evaluate(scorer, question, part.labels, part.seen)
-        return protocol.metrics(outcomes)[protocol.objective]
-
-    stopping = EarlyStopping(figure, model.patience, protocol.higher_is_better)
+    stopping = EarlyStopping(
+        lambda: objective(model, part, protocol, seal, calibrate), model.patience, protocol.higher_is_better
+    )
     with seal.adapter():
         model.fit(part.train, replace(run, validate=stopping))
     return stopping.best_step
