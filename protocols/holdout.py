@@ -168,7 +168,8 @@ class Holdout(EvaluationProtocol):
         return outcomes
 
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
-        """``rmse``, ``r2``, ``mae`` over all rows, and with ``/warm``, ``/cold``, ``/cold-user`` and ``/cold-item``.
+        """``rmse``, ``r2``, ``mae`` over all rows, and with ``/warm``, ``/cold``, ``/cold-user``, ``/cold-item`` and
+        ``/cold-both``.
 
         A figure without a row is left out.
         """
@@ -186,6 +187,9 @@ class Holdout(EvaluationProtocol):
         for suffix, prefix in _COLD_ONE_WAY.items():
             if f"{prefix}n" in outcomes:
                 slices[suffix] = _sums(outcomes, prefix)
+        if _COLD_ONE_WAY.keys() <= slices.keys():
+            user, item = (slices[suffix] for suffix in _COLD_ONE_WAY)
+            slices["/cold-both"] = {name: user[name] + item[name] - cold[name] for name in _SUMS}
         statistics = {}
         for suffix, sums in slices.items():
             some = sums["n"] > 0

@@ -46,12 +46,13 @@ def test_slices_of_ratings(train: set[tuple[int, int]], test: set[tuple[int, int
     question = Question(users, items, NOBODY, NOBODY)
     statistics = Holdout().per_user(Holdout().evaluate(Threes(), question, {"values": values}, seen_of(train)))
 
-    expected = {suffix: np.zeros(2) for suffix in ("", "/warm", "/cold", "/cold-user", "/cold-item")}
+    expected = {suffix: np.zeros(2) for suffix in ("", "/warm", "/cold", "/cold-user", "/cold-item", "/cold-both")}
     for (user, item), value in zip(rows, values, strict=True):
         cold_user = all(user != other for other, _ in train)
         cold_item = all(item != other for _, other in train)
         parts = {"": True, "/warm": not (cold_user or cold_item), "/cold": cold_user or cold_item}
-        for suffix, belongs in {**parts, "/cold-user": cold_user, "/cold-item": cold_item}.items():
+        parts |= {"/cold-user": cold_user, "/cold-item": cold_item, "/cold-both": cold_user and cold_item}
+        for suffix, belongs in parts.items():
             expected[suffix] += [(value - 3) ** 2, 1] if belongs else [0, 0]
     for suffix, sums in expected.items():
         assert totals(statistics, f"rmse{suffix}") == pytest.approx(sums)

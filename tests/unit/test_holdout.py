@@ -98,21 +98,24 @@ def test_cold_users_and_cold_items_by_hand() -> None:
     assert figures["rmse/cold"] == pytest.approx(np.sqrt(17 / 4))
     assert figures["rmse/cold-user"] == pytest.approx(np.sqrt((4 + 4) / 2))
     assert figures["rmse/cold-item"] == pytest.approx(np.sqrt((9 + 0 + 4) / 3))
+    assert figures["rmse/cold-both"] == pytest.approx(2)
     assert figures["mae/cold-user"] == pytest.approx(2)
     assert figures["mae/cold-item"] == pytest.approx(5 / 3)
     assert figures["r2/cold-user"] == pytest.approx(1 - 8 / 2)
     assert figures["r2/cold-item"] == pytest.approx(1 - 13 / (30 - 8**2 / 3))
     n = {name: s.sums[:, 1].sum() for name, s in Holdout().per_user(outcomes).items()}
     for name in ("rmse", "r2", "mae"):
-        by_slice = {suffix: n[name + suffix] for suffix in ("", "/warm", "/cold", "/cold-user", "/cold-item")}
-        assert by_slice == {"": 5, "/warm": 1, "/cold": 4, "/cold-user": 2, "/cold-item": 3}
+        by_slice = {
+            suffix: n[name + suffix] for suffix in ("", "/warm", "/cold", "/cold-user", "/cold-item", "/cold-both")
+        }
+        assert by_slice == {"": 5, "/warm": 1, "/cold": 4, "/cold-user": 2, "/cold-item": 3, "/cold-both": 1}
 
 
 def test_side_files_without_the_two_kinds_of_cold_have_the_other_figures() -> None:
     outcomes = outcomes_of(with_both_cold(), PerItem(0))
     old = {name: array for name, array in outcomes.items() if not name.startswith(("cold_user_", "cold_item_"))}
     new = Holdout().metrics(outcomes)
-    kept = [name for name in new if not name.endswith(("/cold-user", "/cold-item"))]
+    kept = [name for name in new if not name.endswith(("/cold-user", "/cold-item", "/cold-both"))]
     assert Holdout().metrics(old) == {name: new[name] for name in kept}
     assert list(new)[: len(kept)] == kept, "new figures come after the others"
 
