@@ -10,8 +10,9 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.t
 run: $(VENV)/core
 	$(PY) -m benchmarks run
 
+# Two processes: most tests wait for workers that they started. A file's tests stay together, and share what they made.
 test: $(VENV)/dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile --durations 15
 
 slow: $(VENV)/dev
 	$(PY) -m pytest -m slow
