@@ -30,6 +30,7 @@ class KerasDeepMF(Recommender):
     """
 
     predicts_ratings = True
+    scores_cold = True
 
     @dataclass(frozen=True)
     class Config:
@@ -64,27 +65,27 @@ class KerasDeepMF(Recommender):
         framework = common.load_framework(self.config.backend)
         epochs, offset = self._steps(run, self.config.epochs), common.offset(train, self.config)
         metadata = self._metadata(train)
-        self.knows_cold = np.array([bool(metadata) and self.config.connect_metadata])
         with framework.session(self.config.backend, run):
             model = framework.deep_model(train, self.config, metadata, offset)
             for epoch in framework.train_epochs(model, train, self.config, run.seed, epochs):
-                self._publish(framework, model, metadata if self.config.connect_metadata else {}, offset)
+                self._publish(framework, model, train, metadata if self.config.connect_metadata else {}, offset)
                 if self._step_done(run, epoch, epochs):
                     break
-
-    @property
-    def scores_cold(self) -> bool:
-        """Where metadata was an input: what a user or item is like says something without any row."""
-        return bool(self.knows_cold[0])
 
     def _metadata(self, train: TrainSet) -> dict[str, Features]:
         sides = {"user_metadata": train.user_features, "item_metadata": train.item_features}
         return {name: features for name, features in sides.items() if features is not None and self.config.metadata}
 
-    def _publish(self, framework: Any, model: Any, connected: Mapping[str, Features], offset: float) -> None:
+    def _publish(
+        self, framework: Any, model: Any, train: TrainSet, connected: Mapping[str, Features], offset: float
+    ) -> None:
         """Users' and items' parts of the hidden layer's input and the layers above as NumPy arrays: scoring needs no
-        framework and leaves training alone."""
-        tables = {name: framework.weights(model, name)[0] for name in ("user_factors", "item_factors")}
+        framework and leaves training alone. An embedding that no row has trained says nothing: it is taken as 0."""
+        rows = train.interactions
+        tables = {}
+        for name, trained in (("user_factors", rows.users), ("item_factors", rows.items)):
+            factors = framework.weights(model, name)[0]
+            tables[name] = np.where(np.bincount(trained, minlength=len(factors))[:, None] > 0, factors, 0)
         tables |= {name: features.matrix for name, features in connected.items()}
         kernel, bias = framework.weights(model, "hidden")
         ends = np.cumsum([table.shape[1] for table in tables.values()])
@@ -148,4 +149,4 @@ class KerasDeepMF(Recommender):
         return common.COPIES * tables + hidden + metadata + activations + common.samples_bytes(shape, config.negatives)
 
 
-_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias", "knows_cold")
+_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias")

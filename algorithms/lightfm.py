@@ -14,7 +14,7 @@ from algorithms.config import AtLeast, Epochs, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import NotApplicableError
-from datasets.types import IntArray, Interactions
+from datasets.types import IntArray
 
 
 class LightFM(FactorRecommender):
@@ -22,9 +22,12 @@ class LightFM(FactorRecommender):
 
     Ranking: every training row is a positive; WARP samples negatives until one outranks it (Weston et al. 2011).
     Ratings: rows above the mean are positives, below it negatives, with a logistic loss weighted by their distance from
-    the mean; the harness turns the scores into ratings. A hybrid scores cold users and items by their metadata. One
-    thread is deterministic, more race by design (Hogwild).
+    the mean; the harness turns the scores into ratings. There all users, and all items, have one indicator in common: a
+    cold one is an average one, but for what its metadata say. One thread is deterministic, more race by design
+    (Hogwild).
     """
+
+    scores_cold = True
 
     @dataclass(frozen=True)
     class Config:
@@ -45,10 +48,6 @@ class LightFM(FactorRecommender):
         "max_sampled": IntUniform(5, 50, log=True),
     }
 
-    @property
-    def scores_cold(self) -> bool:
-        return bool(self.config.metadata)
-
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         from lightfm import LightFM as Model
 
@@ -65,39 +64,40 @@ class LightFM(FactorRecommender):
         rows = train.interactions
         signs, weights = _targets(train)
         users, items = self._indicators(train)
+        learned = _without_cold(users, rows.users), _without_cold(items, rows.items)
         for epoch in range(epochs):
             model.fit_partial(
                 signs, user_features=users, item_features=items, sample_weight=weights, num_threads=run.threads
             )
-            self._publish(model, users, items, rows)
+            self._publish(model, *learned)
             if self._step_done(run, epoch + 1, epochs):
                 break
 
     def _indicators(self, train: TrainSet) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """(n_users, n_users + d) and (n_items, n_items + e) float32: one column each itself, then the metadata.
+        """(n_users, n_users + d) and (n_items, n_items + e) float32: one column each itself, then what is shared.
 
         Raises:
             NotApplicableError: when metadata is asked for and the data set has none that can be used.
         """
-        rows, sides = train.interactions, []
-        for of, size, features in (
-            (rows.users, rows.n_users, train.user_features),
-            (rows.items, rows.n_items, train.item_features),
-        ):
-            own = sparse.identity(size, dtype=np.float32, format="csr")
-            trained = np.bincount(of, minlength=size) > 0
-            metadata = indicators(features, self.config.numbers, trained) if self.config.metadata else None
-            sides.append(own if metadata is None else sparse.hstack([own, metadata], format="csr", dtype=np.float32))
-        users, items = sides
-        if self.config.metadata and users.shape[1] == rows.n_users and items.shape[1] == rows.n_items:
-            raise NotApplicableError("lightfm.metadata needs metadata of users or items, and this data set has none")
-        return users, items
+        rows, config = train.interactions, self.config
+        sides = ((rows.users, rows.n_users, train.user_features), (rows.items, rows.n_items, train.item_features))
+        metadata: list[sparse.csr_matrix | None] = [None, None]
+        if config.metadata:
+            metadata = [
+                indicators(features, config.numbers, np.bincount(of, minlength=size) > 0)
+                for of, size, features in sides
+            ]
+            if all(each is None for each in metadata):
+                raise NotApplicableError(
+                    "lightfm.metadata needs metadata of users or items, and this data set has none"
+                )
+        common = train.task is Task.RATING
+        return _beside_own(metadata[0], rows.n_users, common), _beside_own(metadata[1], rows.n_items, common)
 
-    def _publish(self, model: Any, users: sparse.csr_matrix, items: sparse.csr_matrix, rows: Interactions) -> None:
-        """The sums of embeddings, so that scoring is one matrix product; of a cold one only what was learned counts."""
-        known_users, known_items = _without_cold(users, rows.users), _without_cold(items, rows.items)
-        self.user_bias, self.user_factors = model.get_user_representations(known_users)
-        self.item_bias, self.item_factors = model.get_item_representations(known_items)
+    def _publish(self, model: Any, users: sparse.csr_matrix, items: sparse.csr_matrix) -> None:
+        """The sums of embeddings, so that scoring is one matrix product."""
+        self.user_bias, self.user_factors = model.get_user_representations(users)
+        self.item_bias, self.item_factors = model.get_item_representations(items)
 
     @classmethod
     def memory_estimate(cls, shape: Shape, config: Any) -> int:
@@ -117,6 +117,14 @@ def _targets(train: TrainSet) -> tuple[sparse.coo_matrix, sparse.coo_matrix | No
     weights = signs.copy()
     weights.data = (np.abs(distance) / (np.abs(distance).mean() or 1)).astype(np.float32)
     return signs, weights
+
+
+def _beside_own(metadata: sparse.csr_matrix | None, size: int, common: bool) -> sparse.csr_matrix:
+    """(size, size + d) float32: a column for each entity, if ``common`` one for all of them, then ``metadata``."""
+    own = sparse.identity(size, dtype=np.float32, format="csr")
+    shared = [np.ones((size, 1), dtype=np.float32)] if common else []
+    described = [] if metadata is None else [metadata]
+    return sparse.hstack([own, *shared, *described], format="csr", dtype=np.float32)
 
 
 def _without_cold(own_and_metadata: sparse.csr_matrix, trained: IntArray) -> sparse.csr_matrix:
