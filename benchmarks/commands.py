@@ -96,7 +96,8 @@ def _request(options: argparse.Namespace) -> RunRequest:
     protocols = _split_names(options.protocol) or suite.protocols
     asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
     overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
-    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
+    names = _split_names(options.algorithm) or suite.algorithms
+    choices = plan.choose_algorithms(names, overrides, _split_names(options.config))
     budget = options.budget or suite.budget
     limits = plan.load_limits(budget, options.time_limit, options.memory_limit)
     plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
@@ -112,6 +113,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         repeats=suite.repeats,
         results=options.results.resolve(),
         compact=options.compact,
+        tuned=options.tuned,
         plugins=options.plugin,
         not_measured=missing,
     )
