@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from benchmarks.leaderboard import Evidence, Row, Table, row_name, title
-from benchmarks.render import fraction
+from benchmarks.render import fraction, probability
 from datasets.errors import UserError, unknown_name
 from protocols import statistics
 
@@ -61,7 +61,7 @@ def _pair(table: Table, a: Row, b: Row) -> str:
     low, high = fraction(found.difference.low), fraction(found.difference.high)
     lines = [
         f"{row_name(a)} − {row_name(b)}: {fraction(found.difference.mean)} (95 % {low} to {high})",
-        f"effect size {fraction(found.effect_size)}; p = {_probability(p)} (sign-flip permutation, {correction})",
+        f"effect size {fraction(found.effect_size)}; p = {probability(p)} (sign-flip permutation, {correction})",
         f"{row_name(a)} is better for {found.wins:,} users, equal for {found.ties:,}, worse for {found.losses:,}",
         _verdict(a, b, p, statistics.minimum_detectable_difference([first, second])),
     ]
@@ -80,7 +80,3 @@ def _verdict(a: Row, b: Row, p: float, detectable: float) -> str:
         return f"The data cannot tell {row_name(a)} and {row_name(b)} apart ({limit})."
     better, worse = sorted((a, b), key=lambda row: int(row["rank"]))
     return f"{row_name(better)} is better than {row_name(worse)} ({limit})."
-
-
-def _probability(p: float) -> str:
-    return f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"

@@ -23,6 +23,8 @@ from datasets.errors import unknown_name
 MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
 
 _WIDE = 200
+_TEXTS = ("algorithm", "default → tuned")
+"""Headers of columns that hold no numbers."""
 _LEGEND = {
     CALIBRATED: "† scores turned into ratings by a map fitted on validation rows.",
     BY_RATING: "‡ a rating model, ranking by predicted rating.",
@@ -136,6 +138,61 @@ def _notes(table: Table) -> list[str]:
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
 
 
+# --- default → tuned, a block below the table ------------------------------------------------------------------------
+
+
+def _gains(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells, one line for each algorithm that has both rows."""
+    headers = ["default → tuned", "default", "tuned", "diff", "95 %", "p", "trials", "s", "bound by"]
+    rows = [] if table.tuning is None else table.tuning["rows"]
+    return headers, [_gain(row) for row in rows]
+
+
+def _gain(row: Row) -> list[str]:
+    return [
+        row["algorithm"],
+        fraction(row["default"]),
+        fraction(row["tuned"]),
+        fraction(row["difference"]["mean"]),
+        _signed_interval(row["difference"]),
+        probability(row["p"]),
+        str(sum(row["trials"].values())),
+        f"{row['seconds']:.0f}",
+        row["bound_by"],
+    ]
+
+
+def _notes_on_gains(table: Table) -> list[str]:
+    if table.tuning is None or not table.tuning["rows"]:
+        return []
+    rows, mean = table.tuning["rows"], table.tuning["mean_difference"]
+    named = {row["budget"]["name"]: row["budget"] for row in rows}
+    budgets = [f"{name}, {each['trials']} trials or {each['seconds']:g} s" for name, each in named.items()]
+    interval = f" (95 % {text})" if (text := _signed_interval(mean)) else ""
+    better = "higher" if table.protocol.higher_is_better else "lower"
+    return [
+        f"diff: tuned − default in {table.protocol.primary} ({better} is better) on test rows, 95 % over users, p of the sign-flip "
+        f"permutation test, Holm over {len(rows)} algorithm{'s' if len(rows) > 1 else ''}.",
+        f"Budget of each algorithm: {'; '.join(budgets)} of fit and scoring, whichever is spent first; validation rows "
+        f"only, {rows[0]['metric']}.",
+        f"Mean difference over {'these algorithms' if len(rows) > 1 else 'this algorithm'}: "
+        f"{fraction(mean['mean'])}{interval}.",
+    ]
+
+
+def _signed_interval(figure: dict[str, float | None]) -> str:
+    low, high = figure["low"], figure["high"]
+    return "" if low is None or high is None else f"{fraction(low)} to {fraction(high)}"
+
+
+def probability(p: float) -> str:
+    """Four decimals without the leading zero: ``.0003``, and ``1``."""
+    return f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"
+
+
+# --- terminal and Markdown: the whole ------------------------------------------------------------------------------
+
+
 def _notes_on_samples(table: Table) -> list[str]:
     """Who was ranked on fewer users than others: models without factors, on large data."""
     ranked = {row_name(row): row["ranked_users"] for row in table.rows if row["ranked_users"]}
@@ -171,24 +228,30 @@ def _terminal(table: Table, metrics: Sequence[str]) -> str:
     width = max(80, shutil.get_terminal_size().columns)
     widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
     console = Console(file=io.StringIO(), width=widest, highlight=False)
-    grid = _grid(table, metrics, gap=2)
-    if Measurement.get(console, console.options.update(width=_WIDE), grid).maximum > width:
-        grid = _grid(table, metrics, gap=1)
     console.print(Text(title(table)))
-    console.print(grid)
-    console.print()
-    for note in _notes(table):
-        console.print(Text(note), width=width)
+    _print_block(console, width, *_cells(table, metrics), _notes(table))
+    if notes := _notes_on_gains(table):
+        console.print()
+        _print_block(console, width, *_gains(table), notes)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def _grid(table: Table, metrics: Sequence[str], gap: int) -> RichTable:
+def _print_block(console: Console, width: int, headers: list[str], rows: list[list[str]], notes: Sequence[str]) -> None:
+    grid = _grid(headers, rows, gap=2)
+    if Measurement.get(console, console.options.update(width=_WIDE), grid).maximum > width:
+        grid = _grid(headers, rows, gap=1)
+    console.print(grid)
+    console.print()
+    for note in notes:
+        console.print(Text(note), width=width)
+
+
+def _grid(headers: list[str], rows: list[list[str]], gap: int) -> RichTable:
     """The rows, with ``gap`` spaces between columns, one of which the box itself puts there."""
-    headers, rows = _cells(table, metrics)
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
     for header in headers:
-        text = header == "algorithm"
+        text = header in _TEXTS
         grid.add_column(
             header, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text
         )
@@ -198,11 +261,17 @@ def _grid(table: Table, metrics: Sequence[str], gap: int) -> RichTable:
 
 
 def _markdown(table: Table, metrics: Sequence[str]) -> str:
-    headers, rows = _cells(table, metrics)
-    lines = [f"### {title(table)}", "", "| " + " | ".join(headers) + " |"]
-    lines.append("|" + "|".join("---" if header == "algorithm" else "---:" for header in headers) + "|")
+    lines = [f"### {title(table)}", *_markdown_block(*_cells(table, metrics), _notes(table))]
+    if notes := _notes_on_gains(table):
+        lines += _markdown_block(*_gains(table), notes)
+    return "\n".join(lines)
+
+
+def _markdown_block(headers: list[str], rows: list[list[str]], notes: Sequence[str]) -> list[str]:
+    lines = ["", "| " + " | ".join(headers) + " |"]
+    lines.append("|" + "|".join("---" if header in _TEXTS else "---:" for header in headers) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"* {note}" for note in _notes(table))])
+    return [*lines, "", *(f"* {note}" for note in notes)]
 
 
 def _optional(form: Callable[[Any], str], value: Any) -> str:
