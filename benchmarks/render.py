@@ -171,8 +171,8 @@ def _notes_on_gains(table: Table) -> list[str]:
     interval = f" (95 % {text})" if (text := _signed_interval(mean)) else ""
     better = "higher" if table.protocol.higher_is_better else "lower"
     return [
-        f"diff: tuned − default in {table.protocol.primary} ({better} is better) on test rows, 95 % over users, p of the sign-flip "
-        f"permutation test, Holm over {len(rows)} algorithm{'s' if len(rows) > 1 else ''}.",
+        f"diff: tuned − default in {table.protocol.primary} ({better} is better) on test rows, 95 % over users, p of "
+        f"the sign-flip permutation test, Holm over {len(rows)} algorithm{'s' if len(rows) > 1 else ''}.",
         f"Budget of each algorithm: {'; '.join(budgets)} of fit and scoring, whichever is spent first; validation rows "
         f"only, {rows[0]['metric']}.",
         f"Mean difference over {'these algorithms' if len(rows) > 1 else 'this algorithm'}: "

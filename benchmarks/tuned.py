@@ -246,7 +246,7 @@ def _mismatch(tuned: Tuned, preparation: Preparation, meta: dict[str, Any], agai
 
 
 def expected_best(values: Sequence[float | None], higher_is_better: bool) -> list[float]:
-    """Expected best validation figure after n = 1 … N trials (Dodge et al. 2019, eq. 6).
+    """Expected best validation figure after n = 1 … N trials (Dodge et al. 2019).
 
     The best of n draws, with replacement, from the N values: Σ v · (P(V ≤ v)^n - P(V < v)^n), for errors with ≥ and >.
     Trials are taken as independent draws, which holds for random search; for a guided search it tells how the
