@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from algorithms._metadata import unit_rows
 from datasets.top_k import PADDING, top_k
 from datasets.types import FloatArray
 
@@ -40,7 +41,7 @@ def mmr(
     items = top_k(scores, min(max(k, pool), scores.shape[1]))
     free = items != PADDING
     relevance = _scaled(np.take_along_axis(scores, np.where(free, items, 0), axis=1), free)
-    vectors = _unit_rows(features)[items]
+    vectors = unit_rows(features)[items]
 
     rows = np.arange(len(items))
     lists = np.full((len(items), k), PADDING, dtype=np.int32)
@@ -61,11 +62,3 @@ def _scaled(scores: FloatArray, free: npt.NDArray[np.bool_]) -> npt.NDArray[np.f
     low = np.where(free, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(free & (high > low), (scores.astype(np.float64) - low) / (high - low), 1.0)
-
-
-def _unit_rows(features: FloatArray | sparse.csr_matrix) -> npt.NDArray[np.float64]:
-    """Dense rows of length 1, zero rows as they are."""
-    dense = np.asarray(features if isinstance(features, np.ndarray) else features.toarray(), dtype=np.float64)
-    lengths = np.linalg.norm(dense, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float64] = dense / np.where(lengths > 0, lengths, 1)
-    return unit

@@ -49,7 +49,6 @@ class Recommender(ABC):
 
     Attributes:
         predicts_ratings: scores are ratings when the task is ``Task.RATING``; otherwise the harness calibrates them.
-        scores_cold: the model itself rates pairs whose user or item has no training row.
     """
 
     @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Recommender(ABC):
 
     SPACE: ClassVar[Mapping[str, Space]] = {}
     predicts_ratings: ClassVar[bool] = False
-    scores_cold: ClassVar[bool] = False
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -104,6 +102,11 @@ class Recommender(ABC):
     def patience(self) -> int:
         """The option of that name: validations without a better figure before training stops; 0: all steps."""
         return int(getattr(self.config, "patience", 0))
+
+    @property
+    def scores_cold(self) -> bool:
+        """Whether the fitted model itself rates pairs whose user or item has no training row."""
+        return False
 
     def synchronize(self) -> None:
         """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""

@@ -23,6 +23,14 @@ class AtLeast:
     low: float
 
 
+# Options of every adapter that trains a network; each adapter has its own default.
+Epochs = Annotated[int, "most passes over the training rows", AtLeast(1)]
+Patience = Annotated[
+    int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
+]
+Negatives = Annotated[int, "unrated items drawn for each training row, when ranking", AtLeast(1)]
+
+
 class Option(NamedTuple):
     """One hyper-parameter as ``list NAME`` shows it."""
 

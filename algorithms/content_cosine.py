@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from algorithms._metadata import item_metadata
+from algorithms._metadata import item_metadata, unit_rows
 from algorithms.base import FactorRecommender
 from algorithms.space import Choice
 from algorithms.types import FitContext, TrainSet
@@ -34,9 +34,9 @@ class ContentCosine(FactorRecommender):
     SPACE = {"weights": Choice(("one", "rating", "centred")), "numbers": Choice((False, True))}
 
     def _fit(self, train: TrainSet, run: FitContext) -> None:
-        vectors = _unit_rows(item_metadata(train, self.config.numbers, "content-cosine").toarray())
+        vectors = unit_rows(item_metadata(train, self.config.numbers, "content-cosine"))
         self._set_items(vectors)
-        self.user_factors = _unit_rows(_weights(train.interactions, self.config.weights) @ vectors)
+        self.user_factors = unit_rows(_weights(train.interactions, self.config.weights) @ vectors)
 
     def _score(self, users: IntArray) -> FloatArray:
         """Through the distinct vectors, so that items with the same metadata tie exactly, whatever BLAS does."""
@@ -61,11 +61,3 @@ def _weights(rows: Interactions, kind: str) -> sparse.csr_matrix:
         means = np.bincount(rows.users, values, rows.n_users) / np.maximum(counts, 1)
         values = values - means[rows.users]
     return sparse.csr_matrix((values, (rows.users, rows.items)), shape=(rows.n_users, rows.n_items))
-
-
-def _unit_rows(matrix: FloatArray) -> FloatArray:
-    """Rows of length 1, zero rows as they are; float64."""
-    matrix = matrix.astype(np.float64)
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    unit: FloatArray = matrix / np.where(lengths > 0, lengths, 1)
-    return unit

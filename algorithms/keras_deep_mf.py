@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from algorithms import _keras_common as common
 from algorithms.base import Recommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import Choice, IntUniform, LogUniform, Uniform
 from algorithms.types import FitContext, TrainSet
 from datasets.types import Features, FloatArray, IntArray
@@ -37,15 +37,13 @@ class KerasDeepMF(Recommender):
         units: Annotated[int, "units of the hidden layer", AtLeast(1)] = 128
         metadata: Annotated[bool, "item and user metadata are inputs too, where the data set has any"] = True
         connect_metadata: Annotated[bool, "metadata inputs lead to the hidden layer; false: they lead nowhere"] = True
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 15
-        patience: Annotated[
-            int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 3
+        epochs: Epochs = 15
+        patience: Patience = 3
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 5e-3
         batch_size: Annotated[int, "rows and negatives of one step", AtLeast(1)] = 4096
         dropout: Annotated[float, "share of inputs and of hidden units dropped in training", AtLeast(0)] = 0.0
         initial_std: Annotated[float, "standard deviation of the initial embeddings", AtLeast(0)] = 0.01
-        negatives: Annotated[int, "unrated items drawn for each training row, when ranking", AtLeast(1)] = 4
+        negatives: Negatives = 4
         biases: Annotated[bool, "add a bias of each user and item"] = True
         centred: Annotated[bool, "start from the mean rating or, when ranking, the log-odds of a positive"] = True
         backend: Annotated[Literal["tensorflow", "torch"], "what Keras computes with"] = "tensorflow"
@@ -66,12 +64,18 @@ class KerasDeepMF(Recommender):
         framework = common.load_framework(self.config.backend)
         epochs, offset = self._steps(run, self.config.epochs), common.offset(train, self.config)
         metadata = self._metadata(train)
+        self.knows_cold = np.array([bool(metadata) and self.config.connect_metadata])
         with framework.session(self.config.backend, run):
             model = framework.deep_model(train, self.config, metadata, offset)
             for epoch in framework.train_epochs(model, train, self.config, run.seed, epochs):
                 self._publish(framework, model, metadata if self.config.connect_metadata else {}, offset)
                 if self._step_done(run, epoch, epochs):
                     break
+
+    @property
+    def scores_cold(self) -> bool:
+        """Where metadata was an input: what a user or item is like says something without any row."""
+        return bool(self.knows_cold[0])
 
     def _metadata(self, train: TrainSet) -> dict[str, Features]:
         sides = {"user_metadata": train.user_features, "item_metadata": train.item_features}
@@ -144,4 +148,4 @@ class KerasDeepMF(Recommender):
         return common.COPIES * tables + hidden + metadata + activations + common.samples_bytes(shape, config.negatives)
 
 
-_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias")
+_PARTS = ("user_hidden", "item_hidden", "output", "user_bias", "item_bias", "knows_cold")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from algorithms import _keras_common as common
 from algorithms.base import FactorRecommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, TrainSet
 
@@ -29,10 +29,8 @@ class KerasMF(FactorRecommender):
     @dataclass(frozen=True)
     class Config:
         factors: Annotated[int, "length of a user's and an item's embedding", AtLeast(1)] = 50
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 20
-        patience: Annotated[
-            int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 3
+        epochs: Epochs = 20
+        patience: Patience = 3
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 0.01
         batch_size: Annotated[int, "rows and negatives of one step", AtLeast(1)] = 8192
         reg: Annotated[float, "L2 penalty on embeddings beside the squared error of ratings", AtLeast(0)] = 0.1
@@ -43,7 +41,7 @@ class KerasMF(FactorRecommender):
             Literal["rows", "tables"], "the penalty is on the embeddings of each sample, or on whole tables each step"
         ] = "rows"
         initial_std: Annotated[float, "standard deviation of the initial embeddings", AtLeast(0)] = 0.01
-        negatives: Annotated[int, "unrated items drawn for each training row, when ranking", AtLeast(1)] = 4
+        negatives: Negatives = 4
         centred: Annotated[bool, "start from the mean rating or, when ranking, the log-odds of a positive"] = True
         backend: Annotated[Literal["tensorflow", "torch"], "what Keras computes with"] = "tensorflow"
 

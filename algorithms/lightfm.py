@@ -8,18 +8,22 @@ from typing import Annotated, Any
 import numpy as np
 from scipy import sparse
 
-from algorithms._metadata import item_metadata
+from algorithms._metadata import indicators
 from algorithms.base import FactorRecommender, Shape
 from algorithms.config import AtLeast
 from algorithms.space import IntUniform, LogUniform
-from algorithms.types import FitContext, TrainSet
+from algorithms.types import FitContext, Task, TrainSet
+from datasets.errors import NotApplicableError
+from datasets.types import IntArray, Interactions
 
 
 class LightFM(FactorRecommender):
-    """Every training row is a positive; WARP samples negatives until one outranks it (Weston et al. 2011; Kula 2015).
+    """A user or item is the sum of the embeddings of its indicators: itself and, as hybrid, its metadata (Kula 2015).
 
-    With ``item_features`` an item is the sum of its own embedding and those of its metadata. One thread is
-    deterministic, more race by design (Hogwild).
+    Ranking: every training row is a positive; WARP samples negatives until one outranks it (Weston et al. 2011).
+    Ratings: rows above the mean are positives, below it negatives, with a logistic loss weighted by their distance from
+    the mean; the harness turns the scores into ratings. A hybrid scores cold users and items by their metadata. One
+    thread is deterministic, more race by design (Hogwild).
     """
 
     @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class LightFM(FactorRecommender):
         item_reg: Annotated[float, "L2 penalty on item embeddings", AtLeast(0)] = 0.0
         user_reg: Annotated[float, "L2 penalty on user embeddings", AtLeast(0)] = 0.0
         max_sampled: Annotated[int, "most negatives sampled for one positive", AtLeast(1)] = 10
-        item_features: Annotated[bool, "add the embeddings of an item's metadata"] = False
-        numbers: Annotated[bool, "metadata includes numbers such as the year, not only categories"] = False
+        metadata: Annotated[bool, "add embeddings of users' and items' metadata, where the data set has any"] = False
+        numbers: Annotated[bool, "metadata includes numbers, such as the year, in ten bins of equal counts"] = True
 
     SPACE = {
         "factors": IntUniform(8, 128, log=True),
@@ -40,43 +44,84 @@ class LightFM(FactorRecommender):
         "max_sampled": IntUniform(5, 50, log=True),
     }
 
+    @property
+    def scores_cold(self) -> bool:
+        return bool(self.config.metadata)
+
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         from lightfm import LightFM as Model
 
         config, epochs = self.config, self._steps(run, self.config.epochs)
         model = Model(
             no_components=config.factors,
-            loss="warp",
+            loss="warp" if train.task is Task.RANKING else "logistic",
             learning_rate=config.learning_rate,
             item_alpha=config.item_reg,
             user_alpha=config.user_reg,
             max_sampled=config.max_sampled,
             random_state=run.seed,
         )
-        positives = train.interactions.matrix().tocoo()
-        positives.data = np.ones_like(positives.data)
-        features = self._item_features(train)
+        rows = train.interactions
+        signs, weights = _targets(train)
+        users, items = self._indicators(train)
         for epoch in range(epochs):
-            model.fit_partial(positives, item_features=features, num_threads=run.threads)
-            self._publish(model, features)
+            model.fit_partial(
+                signs, user_features=users, item_features=items, sample_weight=weights, num_threads=run.threads
+            )
+            self._publish(model, users, items, rows)
             if self._step_done(run, epoch + 1, epochs):
                 break
 
-    def _item_features(self, train: TrainSet) -> sparse.csr_matrix:
-        """(n_items, n_items + d) float32: one column an item, then its metadata."""
-        own = sparse.identity(train.interactions.n_items, dtype=np.float32, format="csr")
-        if not self.config.item_features:
-            return own
-        metadata = item_metadata(train, self.config.numbers, "lightfm.item_features")
-        return sparse.hstack([own, metadata], format="csr", dtype=np.float32)
+    def _indicators(self, train: TrainSet) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+        """(n_users, n_users + d) and (n_items, n_items + e) float32: one column each itself, then the metadata.
 
-    def _publish(self, model: Any, features: sparse.csr_matrix) -> None:
-        """The sums of embeddings, so that scoring is one matrix product."""
-        self.user_bias, self.user_factors = model.get_user_representations()
-        self.item_bias, self.item_factors = model.get_item_representations(features)
+        Raises:
+            NotApplicableError: when metadata is asked for and the data set has none that can be used.
+        """
+        rows, sides = train.interactions, []
+        for of, size, features in (
+            (rows.users, rows.n_users, train.user_features),
+            (rows.items, rows.n_items, train.item_features),
+        ):
+            own = sparse.identity(size, dtype=np.float32, format="csr")
+            trained = np.bincount(of, minlength=size) > 0
+            metadata = indicators(features, self.config.numbers, trained) if self.config.metadata else None
+            sides.append(own if metadata is None else sparse.hstack([own, metadata], format="csr", dtype=np.float32))
+        users, items = sides
+        if self.config.metadata and users.shape[1] == rows.n_users and items.shape[1] == rows.n_items:
+            raise NotApplicableError("lightfm.metadata needs metadata of users or items, and this data set has none")
+        return users, items
+
+    def _publish(self, model: Any, users: sparse.csr_matrix, items: sparse.csr_matrix, rows: Interactions) -> None:
+        """The sums of embeddings, so that scoring is one matrix product; of a cold one only what was learned counts."""
+        known_users, known_items = _without_cold(users, rows.users), _without_cold(items, rows.items)
+        self.user_bias, self.user_factors = model.get_user_representations(known_users)
+        self.item_bias, self.item_factors = model.get_item_representations(known_items)
 
     @classmethod
     def memory_estimate(cls, shape: Shape, config: Any) -> int:
-        metadata = shape.n_features if config.item_features else 0
+        metadata = shape.n_features if config.metadata else 0
         embeddings = 3 * 4 * (config.factors + 1) * (shape.n_users + shape.n_items + metadata)  # with Adagrad's state
         return embeddings + 5 * 4 * shape.n_rows  # positives as COO and CSR
+
+
+def _targets(train: TrainSet) -> tuple[sparse.coo_matrix, sparse.coo_matrix | None]:
+    """(n_users, n_items) float32: 1 for a positive and -1 for a negative row; and what each of them weighs."""
+    signs = train.interactions.matrix().tocoo()
+    if train.task is Task.RANKING:
+        signs.data = np.ones_like(signs.data)
+        return signs, None
+    distance = signs.data - signs.data.mean()
+    signs.data = np.where(distance > 0, 1, -1).astype(np.float32)
+    weights = signs.copy()
+    weights.data = (np.abs(distance) / (np.abs(distance).mean() or 1)).astype(np.float32)
+    return signs, weights
+
+
+def _without_cold(own_and_metadata: sparse.csr_matrix, trained: IntArray) -> sparse.csr_matrix:
+    """Without the own columns of entities that no row trains: their embeddings are what they were drawn as."""
+    size = own_and_metadata.shape[0]
+    keep = np.ones(own_and_metadata.shape[1], dtype=np.float32)
+    keep[:size] = np.bincount(trained, minlength=size) > 0
+    kept = own_and_metadata @ sparse.diags(keep, format="csr")
+    return sparse.csr_matrix(kept, dtype=np.float32)

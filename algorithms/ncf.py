@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from algorithms._metadata import item_metadata
 from algorithms.base import Recommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
@@ -32,14 +32,12 @@ class NCF(Recommender):
     class Config:
         factors: Annotated[int, "length of a user's and an item's embedding", AtLeast(1)] = 16
         layers: Annotated[tuple[int, ...], "units of the tower's hidden layers", AtLeast(1)] = (64, 32, 16, 8)
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 20
-        patience: Annotated[
-            int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 5
+        epochs: Epochs = 20
+        patience: Patience = 5
         learning_rate: Annotated[float, "step of Adam", AtLeast(0)] = 5e-3
         batch_size: Annotated[int, "rows and negatives of one step, at most 1/16 of an epoch", AtLeast(1)] = 4096
         reg: Annotated[float, "L2 penalty on the embeddings, added to the gradient", AtLeast(0)] = 1e-5
-        negatives: Annotated[int, "unrated items drawn for each training row, when ranking", AtLeast(1)] = 4
+        negatives: Negatives = 4
         initial_std: Annotated[float, "standard deviation of the initial embeddings", AtLeast(0)] = 0.01
         initial_layers: Annotated[
             Literal["glorot", "torch"], "initial weights: Glorot with zero biases, or PyTorch's own with random ones"

@@ -106,7 +106,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         AlgorithmSpec(
             name="lightfm",
             target="algorithms.lightfm:LightFM",
-            summary="matrix factorisation with the WARP ranking loss (LightFM)",
+            summary="matrix factorisation with the WARP ranking loss, or a logistic one for ratings (LightFM)",
             packages=("rectools-lightfm", "numpy", "scipy"),
             support=RANKER,
             extra="lightfm",
@@ -116,14 +116,14 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
         AlgorithmSpec(
             name="lightfm-hybrid",
             target="algorithms.lightfm:LightFM",
-            summary="LightFM whose items are sums of their own and their metadata's embeddings",
+            summary="LightFM whose users and items are sums of their own and their metadata's embeddings",
             packages=("rectools-lightfm", "numpy", "scipy"),
             support=RANKER,
             extra="lightfm",
             siblings=("_metadata",),
             presets={
-                "default": {"item_features": True},
-                "report": {"item_features": True, "factors": 30, "epochs": 30},
+                "default": {"metadata": True},
+                "report": {"metadata": True, "numbers": False, "factors": 30, "epochs": 30},
             },
         ),
         AlgorithmSpec(

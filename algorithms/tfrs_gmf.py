@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from algorithms.base import FactorRecommender, Shape
-from algorithms.config import AtLeast
+from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 
@@ -24,10 +24,8 @@ class TFRSGMF(FactorRecommender):
     @dataclass(frozen=True)
     class Config:
         factors: Annotated[int, "length of the embeddings", AtLeast(1)] = 32
-        epochs: Annotated[int, "most passes over the training rows", AtLeast(1)] = 16
-        patience: Annotated[
-            int, "epochs without a better validation figure before training stops; 0: always all epochs", AtLeast(0)
-        ] = 3
+        epochs: Epochs = 16
+        patience: Patience = 3
         learning_rate: Annotated[float, "initial step of Adagrad", AtLeast(0)] = 0.05
         batch_size: Annotated[int, "rows a step, negatives included", AtLeast(1)] = 1024
         reg: Annotated[float, "L2 penalty on the embeddings and biases of each row of a batch", AtLeast(0)] = 0.01
@@ -35,7 +33,7 @@ class TFRSGMF(FactorRecommender):
             float, "Adagrad's sum of squared gradients before the first step", AtLeast(0)
         ] = 1e-8
         initial_std: Annotated[float, "standard deviation of the initial embeddings", AtLeast(0)] = 0.01
-        negatives: Annotated[int, "unrated items drawn for each positive, ranking only", AtLeast(1)] = 4
+        negatives: Negatives = 4
         biases: Annotated[bool, "add a bias of each user and item"] = True
         centred: Annotated[bool, "learn ratings minus their training mean"] = True
 

@@ -33,6 +33,7 @@ examples:
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
   python -m benchmarks run --config default,tuned           what tuning gained: both configurations in one table
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
+  python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_list(commands)
     _add_prepare(commands)
+    _add_predict(commands)
     _add_check(commands)
     _add_doctor(commands)
     return parser
@@ -118,29 +120,10 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="PRESET,…",
         help="each algorithm with those of these presets that it has: default, report, tuned (what 'tune' found)",
     )
-    run.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
-    _add_own_file(run)
-    run.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
-    )
-    _add_protocol_flags(run)
+    _add_data(run, set_example="als.factors=64")
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
-    run.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
-    run.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
-    )
-    run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)")
-    run.add_argument("--budget", metavar="NAME", help="limits of a cell, as benchmarks/budgets.toml names them")
-    run.add_argument(
-        "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
-    )
-    run.add_argument(
-        "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
-    )
-    run.add_argument(
-        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
-    )
+    _add_cell(run, budget="the suite's")
+    _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
     )
@@ -197,7 +180,7 @@ def _add_list(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     listing.add_argument("name", nargs="?", help="an algorithm, data set or protocol, or a file of ratings")
     _add_own_file(listing)
-    listing.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_plugin(listing)
     listing.set_defaults(command="benchmarks.listing:show")
 
 
@@ -210,16 +193,30 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     prepare.add_argument("--suite", default="quick", help="whose data sets, protocols and splits (default: quick)")
-    prepare.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
-    _add_own_file(prepare)
-    prepare.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
-    prepare.add_argument(
-        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="such as leave-one-out.negatives=999"
-    )
-    _add_protocol_flags(prepare)
-    prepare.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
-    prepare.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_data(prepare, set_example="leave-one-out.negatives=999")
+    _add_plugin(prepare)
     prepare.set_defaults(command="benchmarks.commands:prepare")
+
+
+def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="write the ratings that a data set wants predicted, such as a contest's submission",
+        description="Fit one algorithm on all ratings of a data set and predict the rows that it wants predicted.",
+        epilog="example: python -m benchmarks predict --dataset news-articles --algorithm keras-deep-mf "
+        "--out submission.csv",
+        allow_abbrev=False,
+    )
+    predict.add_argument("--dataset", required=True, metavar="NAME", help="a data set with rows to predict")
+    predict.add_argument("--algorithm", required=True, metavar="NAME", help="one; NAME:PRESET is possible")
+    predict.add_argument("--out", required=True, type=Path, metavar="FILE", help="to write: ID,Rating")
+    predict.add_argument(
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
+    )
+    predict.add_argument("--seed", type=_natural, default=0, metavar="N", help="of the model (default: 0)")
+    _add_cell(predict, budget="large")
+    _add_plugin(predict)
+    predict.set_defaults(command="benchmarks.predict:predict")
 
 
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -231,7 +228,7 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     check.add_argument("name", nargs="*", help="an algorithm")
-    check.add_argument("--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own")
+    _add_plugin(check)
     check.set_defaults(command="benchmarks.check:check")
 
 
@@ -248,8 +245,34 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
     parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these only")
+    _add_plugin(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser, set_example: str) -> None:
+    """What to measure on: data sets, protocols with their options, and splits."""
+    parser.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+    _add_own_file(parser)
     parser.add_argument(
-        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
+        "--drop-train-only",
+        action="store_true",
+        help="news-articles: leave out the ratings of users who are in train.csv only",
+    )
+    parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help=f"an option, such as {set_example}"
+    )
+    _add_protocol_flags(parser)
+    parser.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
+
+
+def _add_plugin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.py",
+        help="adds your own algorithms, data sets and protocols",
     )
 
 
@@ -263,6 +286,25 @@ def _add_own_file(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--items", type=Path, metavar="FILE", help="titles and metadata of items, with an id column")
     own.add_argument("--users", type=Path, metavar="FILE", help="metadata of users, with an id column")
     own.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest rating (default: what the file holds)")
+
+
+def _add_cell(parser: argparse.ArgumentParser, budget: str) -> None:
+    """Where and within which limits a cell runs; ``budget`` is the default, in words."""
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)"
+    )
+    parser.add_argument(
+        "--budget", metavar="NAME", help=f"limits of a cell, from benchmarks/budgets.toml (default: {budget})"
+    )
+    parser.add_argument(
+        "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
+    )
+    parser.add_argument(
+        "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
+    )
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -298,6 +340,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
 
 

@@ -42,15 +42,10 @@ def run(options: argparse.Namespace) -> int:
 def prepare(options: argparse.Namespace) -> int:
     """Prepare the splits that are not prepared yet, print what each of them is."""
     require_our_datasets_package()
-    for path in options.plugin:
-        load_plugin(path)
-    suite = plan.load_suite(options.suite)
-    protocols = _split_names(options.protocol) or suite.protocols
-    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    suite, protocols, asked, overrides = _suite_and_flags(options)
     for name in asked.keys() & ALGORITHMS.keys():
         raise UserError(f"--set {name}.…: no option of an algorithm changes a split: leave it out")
     plan.require_all_used(asked, protocols)
-    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
     preparations, missing = _preparations(options, suite, protocols, overrides)
     known = {each.folder for each in preparations if read_meta(each.folder) is not None}
     prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
@@ -80,8 +75,8 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
     found, damaged = records.read_all(options.results)
     for path in damaged:
         print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
-    for field in ("dataset", "protocol"):
-        names = _split_names(getattr(options, field))
+    datasets = [plan.dataset_spec(name).name if "[" in name else name for name in _split_names(options.dataset)]
+    for field, names in (("dataset", datasets), ("protocol", _split_names(options.protocol))):
         if names:
             found = [record for record in found if record.data[field]["name"] in names]
     if not found:
@@ -90,12 +85,7 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
-    for path in options.plugin:
-        load_plugin(path)
-    suite = plan.load_suite(options.suite)
-    protocols = _split_names(options.protocol) or suite.protocols
-    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
-    overrides = plan.merge_overrides(plan.parse_assignments(suite.set), asked)
+    suite, protocols, asked, overrides = _suite_and_flags(options)
     names = _split_names(options.algorithm) or suite.algorithms
     choices = plan.choose_algorithms(names, overrides, _split_names(options.config))
     budget = options.budget or suite.budget
@@ -119,12 +109,26 @@ def _request(options: argparse.Namespace) -> RunRequest:
     )
 
 
+def _suite_and_flags(
+    options: argparse.Namespace,
+) -> tuple[plan.Suite, Sequence[str], plan.Overrides, plan.Overrides]:
+    """Suite, protocols, the options that flags ask for, and these on top of the suite's; plug-ins are loaded first."""
+    for path in options.plugin:
+        load_plugin(path)
+    suite = plan.load_suite(options.suite)
+    protocols = _split_names(options.protocol) or suite.protocols
+    asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
+    return suite, protocols, asked, plan.merge_overrides(plan.parse_assignments(suite.set), asked)
+
+
 def _preparations(
     options: argparse.Namespace, suite: plan.Suite, protocols: Sequence[str], overrides: plan.Overrides
 ) -> tuple[list[plan.Preparation], dict[str, str]]:
     """The splits asked for, and the data sets that are not here with their reasons."""
     own = plan.OwnFileFlags(options.columns, options.items, options.users, options.scale)
     specs = plan.choose_datasets(_split_names(options.dataset) or suite.datasets, own)
+    if options.drop_train_only:
+        specs = plan.drop_train_only(specs)
     datasets, missing = plan.find_datasets(specs, bool(options.dataset))
     first = plan.FIRST_SPLIT_SEED
     split_seeds = range(first, first + (options.splits or suite.splits))
@@ -156,7 +160,7 @@ def _dry_run(request: RunRequest) -> int:
         meta = read_meta(preparation.folder)
         place = preparation.name
         if meta is None:
-            for choice in request.choices:
+            for choice in plan.with_oracle(request.choices, preparation):
                 print(f"new      {choice.spec.name} ({choice.label}) · {place} · {len(request.seeds)} seed(s)")
             continue
         for planned in plan_cells(request, [(preparation, meta)]):

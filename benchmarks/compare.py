@@ -9,6 +9,7 @@ from benchmarks.leaderboard import Evidence, Row, Table, row_name, title
 from benchmarks.render import fraction, probability
 from datasets.errors import UserError, unknown_name
 from protocols import statistics
+from protocols.types import UserStatistic
 
 
 def describe(tables: Sequence[Table], a: str, b: str) -> str:
@@ -53,30 +54,41 @@ def _pair(table: Table, a: Row, b: Row) -> str:
     if unusable:
         return "\n".join(f"  {row_name(row)} has no figures: {row['status']}: {row['reason']}" for row in unusable)
     evidence = table.evidence
-    first, second = (evidence.primary[str(row["rank"])] for row in (a, b))
+    first, second = _statistic(evidence, a), _statistic(evidence, b)
     found = statistics.compare(first, second, table.protocol.higher_is_better)
-    p = _corrected_p(evidence, a, b)
-    pairs = len(evidence.p)
-    correction = f"Holm-corrected over all {pairs} pairs of the table" if pairs > 1 else "the only pair of the table"
+    p, correction = _corrected_p(evidence, a, b, found.p)
     low, high = fraction(found.difference.low), fraction(found.difference.high)
     lines = [
         f"{row_name(a)} − {row_name(b)}: {fraction(found.difference.mean)} (95 % {low} to {high})",
         f"effect size {fraction(found.effect_size)}; p = {probability(p)} (sign-flip permutation, {correction})",
         f"{row_name(a)} is better for {found.wins:,} users, equal for {found.ties:,}, worse for {found.losses:,}",
-        _verdict(a, b, p, statistics.minimum_detectable_difference([first, second])),
+        _verdict((a, b), found.effect_size, p, statistics.minimum_detectable_difference([first, second])),
     ]
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _corrected_p(evidence: Evidence, a: Row, b: Row) -> float:
-    """Pairs are named by rank, the better row first."""
+def _statistic(evidence: Evidence, row: Row) -> UserStatistic:
+    """Only the oracle has figures and no rank."""
+    if row["rank"] is not None:
+        return evidence.primary[str(row["rank"])]
+    assert evidence.oracle is not None
+    return evidence.oracle
+
+
+def _corrected_p(evidence: Evidence, a: Row, b: Row, alone: float) -> tuple[float, str]:
+    """p and over what it is corrected. Pairs are named by rank, the better row first; the oracle is in none."""
+    if a["rank"] is None or b["rank"] is None:
+        return alone, "not corrected: the oracle is in no pair of the table"
     better, worse = sorted((a["rank"], b["rank"]))
-    return evidence.p[str(better), str(worse)]
+    pairs = len(evidence.p)
+    correction = f"Holm-corrected over all {pairs} pairs of the table" if pairs > 1 else "the only pair of the table"
+    return evidence.p[str(better), str(worse)], correction
 
 
-def _verdict(a: Row, b: Row, p: float, detectable: float) -> str:
+def _verdict(rows: tuple[Row, Row], effect_size: float, p: float, detectable: float) -> str:
+    a, b = rows
     limit = f"minimum detectable difference of this pair: {fraction(detectable)}"
     if p >= statistics.ALPHA:
         return f"The data cannot tell {row_name(a)} and {row_name(b)} apart ({limit})."
-    better, worse = sorted((a, b), key=lambda row: int(row["rank"]))
+    better, worse = (a, b) if effect_size > 0 else (b, a)
     return f"{row_name(better)} is better than {row_name(worse)} ({limit})."

@@ -110,6 +110,8 @@ def _place(spec: DatasetSpec, roots: list[Path]) -> str:
         names = [spec.name] if archive is None else archive.folders
         found = [root / name for root in roots for name in names if (root / name).is_dir()]
         return _short(found[0]) if found else "not here: a run that needs it fetches it"
+    if (generated := loader.generated()) is not None and not generated.is_dir():
+        return "generated on first use"
     try:
         sources = loader.locate()
     except MissingDataError as error:

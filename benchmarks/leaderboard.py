@@ -2,6 +2,9 @@
 
 Records with different split fingerprints never share a table, and records of different hardware neither, so that
 times are only ever ranked beside times of the same machine. The folds of k-fold are one row.
+
+On data whose best score is known a row of the algorithm ``oracle`` has it. It is no competitor: it stands first,
+without rank and group, and is in none of the pairs that are corrected for.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ from protocols.types import Arrays, EvaluationProtocol, UserStatistic
 
 Row = dict[str, Any]
 Figures = dict[str, dict[str, float | None]]
-"""Metric -> its ``mean``, ``low`` and ``high``."""
+"""Metric -> its ``mean``, ``low`` and ``high``, and the number ``n`` of test rows that it rests on."""
+
+ORACLE = "oracle"
+"""The algorithm that knows the truth of generated data: nothing is better but by luck, or by a leak."""
 
 _PART = "fold"
 """The protocol's option that says which part of a split a record is about, not which row of a table it belongs to."""
@@ -40,17 +46,22 @@ class Evidence:
     """What tells the ok rows of a table apart, on its primary metric.
 
     Attributes:
-        primary: each ok row's per-user statistic, by the row's rank as text; seeds and splits averaged, folds pooled.
+        primary: each ranked row's per-user statistic, by its rank as text; seeds and splits averaged, folds pooled.
         p: sign-flip permutation p of every pair of ranks, corrected by Holm over all pairs of the table.
         minimum_detectable_difference: None below two rows.
         rank_agreement: ``tau_b`` with ``low`` and ``high`` between sampled and full order of the ``n_rows`` default
             rows; None where nothing is ranked both ways.
+        oracle: the same statistic of the oracle row, None without one.
+        better_than_oracle: one-sided sign-flip permutation p of "better than the oracle" for each ranked row by its
+            name, corrected by Holm over them; None without an oracle row.
     """
 
     primary: dict[str, UserStatistic]
     p: dict[statistics.Pair, float]
     minimum_detectable_difference: float | None
     rank_agreement: dict[str, float | None] | None
+    oracle: UserStatistic | None
+    better_than_oracle: dict[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,11 @@ class Table:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the ok records of one row say: statistics over users, figures without any, and the spread over seeds."""
+    """What the ok records of one row say: statistics over users and on how many test rows of all splits together they
+    rest, figures without any, and the spread over seeds."""
 
     statistics: dict[str, UserStatistic]
+    n: dict[str, int]
     plain: dict[str, float]
     spread: float | None
 
@@ -133,6 +146,7 @@ _ROW_FIELDS = (
         "group",
         "metrics",
         "spread",
+        "to_oracle",
         "ranked_users",
         "cost",
         "not_measured",
@@ -157,23 +171,29 @@ def _table(groups: list[list[Record]], results: Path) -> Table:
     figures = _figures(measured)
     rows = [_row(group, figures[index], measured[index].spread, results) for index, group in enumerate(groups)]
 
-    def order(index: int) -> tuple[bool, float, str]:
+    def order(index: int) -> tuple[bool, bool, float, str]:
         row = rows[index]
         value = (row["metrics"].get(protocol.primary) or {}).get("mean") or 0.0
-        return row["status"] != "ok", -value if protocol.higher_is_better else value, row_name(row)
+        signed = -value if protocol.higher_is_better else value
+        return row["status"] != "ok", row["algorithm"] != ORACLE, signed, row_name(row)
 
     places = sorted(range(len(rows)), key=order)
     ok = [index for index in places if rows[index]["status"] == "ok"]
-    for rank, index in enumerate(ok, start=1):
+    ranked = [index for index in ok if rows[index]["algorithm"] != ORACLE]
+    oracle = next((measured[index].statistics[protocol.primary] for index in ok if index not in ranked), None)
+    for rank, index in enumerate(ranked, start=1):
         rows[index]["rank"] = rank
-    evidence = _evidence([rows[index] for index in ok], [measured[index].statistics for index in ok], protocol)
-    _set_groups([rows[index] for index in ok], evidence, protocol)
-    tuning = gains.tuning([rows[index] for index in ok], evidence.primary, protocol)
+    ranked_rows = [rows[index] for index in ranked]
+    evidence = _evidence(ranked_rows, [measured[index].statistics for index in ranked], oracle, protocol)
+    _set_groups(ranked_rows, evidence, protocol)
+    _set_ways(ranked_rows, evidence, protocol)
+    tuning = gains.tuning(ranked_rows, evidence.primary, protocol)
     about = {
         "primary": protocol.primary,
         "minimum_detectable_difference": evidence.minimum_detectable_difference,
         "rank_agreement": evidence.rank_agreement,
         "tuning": tuning,
+        "better_than_oracle": evidence.better_than_oracle,
     }
     return Table(
         dataset=first["dataset"]["name"],
@@ -215,8 +235,12 @@ def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
         runs[record.data["seed"], record.data["split"]["seed"]].append(record)
     complete = {run: folds for run, folds in runs.items() if all(record.status == "ok" for record in folds)}
     by_seed: dict[int, list[dict[str, UserStatistic]]] = defaultdict(list)
-    for (seed, _), folds in complete.items():
-        by_seed[seed].append(_merge(statistics.pool, [protocol.per_user(_outcomes(record)) for record in folds]))
+    n_by_split: dict[str, dict[int, int]] = defaultdict(dict)  # every seed is asked about the same test rows
+    for (seed, split_seed), folds in complete.items():
+        pooled = _merge(statistics.pool, [protocol.per_user(_outcomes(record)) for record in folds])
+        by_seed[seed].append(pooled)
+        for name, statistic in pooled.items():
+            n_by_split[name][split_seed] = round(statistic.sums[:, 1].sum())
     averaged = _merge(statistics.average, [each for sets in by_seed.values() for each in sets])
     primary = [_value(_merge(statistics.average, sets)[protocol.primary]) for sets in by_seed.values()]
     plain: dict[str, list[float]] = defaultdict(list)
@@ -225,7 +249,8 @@ def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
             if name not in averaged and value is not None:
                 plain[name].append(value)
     means = {name: stdlib_statistics.fmean(values) for name, values in plain.items()}
-    return _Measured(averaged, means, _finite(statistics.spread(primary)))
+    n = {name: sum(of_splits.values()) for name, of_splits in n_by_split.items()}
+    return _Measured(averaged, n, means, _finite(statistics.spread(primary)))
 
 
 def _outcomes(record: Record) -> Arrays:
@@ -255,15 +280,20 @@ def _finite(value: float) -> float | None:
 
 
 def _figures(measured: list[_Measured]) -> list[Figures]:
-    """Mean and interval of every metric of every row, from one pass over resampled users."""
+    """Mean, interval and ``n`` of every metric of every row, from one pass over resampled users."""
     names = [(index, name) for index, row in enumerate(measured) for name in row.statistics]
     intervals = statistics.bootstrap_intervals([measured[index].statistics[name] for index, name in names])
     figures: list[Figures] = [{} for _ in measured]
     for (index, name), interval in zip(names, intervals, strict=True):
-        figures[index][name] = {edge: _finite(getattr(interval, edge)) for edge in ("mean", "low", "high")}
+        figures[index][name] = {**_edges(interval), "n": measured[index].n[name]}
     for index, row in enumerate(measured):
-        figures[index] |= {name: {"mean": mean, "low": None, "high": None} for name, mean in row.plain.items()}
+        nothing = {"low": None, "high": None, "n": None}
+        figures[index] |= {name: {"mean": mean, **nothing} for name, mean in row.plain.items()}
     return figures
+
+
+def _edges(interval: statistics.Interval) -> dict[str, float | None]:
+    return {edge: _finite(getattr(interval, edge)) for edge in ("mean", "low", "high")}
 
 
 def _row(group: list[Record], metrics: Figures, spread: float | None, results: Path) -> Row:
@@ -290,6 +320,7 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
         "group": None,
         "metrics": metrics,
         "spread": spread,
+        "to_oracle": None,
         "ranked_users": max(
             (record.data["timings"]["ranked_users"] for record in group if record.status == "ok"), default=None
         ),
@@ -326,8 +357,13 @@ def _cost(group: list[Record]) -> dict[str, Any]:
 # --- how sure the order is -------------------------------------------------------------------------------------------
 
 
-def _evidence(rows: list[Row], of_rows: list[dict[str, UserStatistic]], protocol: EvaluationProtocol) -> Evidence:
-    """``rows`` are the ok ones in order of rank, ``of_rows`` their statistics."""
+def _evidence(
+    rows: list[Row],
+    of_rows: list[dict[str, UserStatistic]],
+    oracle: UserStatistic | None,
+    protocol: EvaluationProtocol,
+) -> Evidence:
+    """``rows`` are the ranked ones in order, ``of_rows`` their statistics."""
     primary = {str(row["rank"]): each[protocol.primary] for row, each in zip(rows, of_rows, strict=True)}
     full = f"{protocol.primary}/full"
     both = [each for row, each in zip(rows, of_rows, strict=True) if row["label"] == "default" and full in each]
@@ -336,7 +372,19 @@ def _evidence(rows: list[Row], of_rows: list[dict[str, UserStatistic]], protocol
         p=statistics.holm(statistics.permutation_p_values(primary)),
         minimum_detectable_difference=_finite(statistics.minimum_detectable_difference(primary.values())),
         rank_agreement=_agreement([each[protocol.primary] for each in both], [each[full] for each in both]),
+        oracle=oracle,
+        better_than_oracle=_better_than_oracle(rows, primary, oracle, protocol),
     )
+
+
+def _better_than_oracle(
+    rows: list[Row], primary: dict[str, UserStatistic], oracle: UserStatistic | None, protocol: EvaluationProtocol
+) -> dict[str, float] | None:
+    if oracle is None:
+        return None
+    p = statistics.better_than_p_values({ORACLE: oracle, **primary}, ORACLE, protocol.higher_is_better)
+    corrected = statistics.holm(p)
+    return {row_name(row): corrected[str(row["rank"])] for row in rows}
 
 
 def _agreement(sampled: list[UserStatistic], full: list[UserStatistic]) -> dict[str, float | None] | None:
@@ -351,3 +399,14 @@ def _set_groups(rows: list[Row], evidence: Evidence, protocol: EvaluationProtoco
     groups = statistics.rank_groups(values, evidence.p, protocol.higher_is_better)
     for row in rows:
         row["group"] = groups[str(row["rank"])]
+
+
+def _set_ways(rows: list[Row], evidence: Evidence, protocol: EvaluationProtocol) -> None:
+    """How far each ranked row goes from the baseline to the oracle; nothing where one of the two is missing."""
+    starts = [row for row in rows if row["algorithm"] == protocol.baseline and row["label"] == "default"]
+    if evidence.oracle is None or not starts:
+        return
+    start = evidence.primary[str(starts[0]["rank"])]
+    ways = [statistics.way_between(evidence.primary[str(row["rank"])], start, evidence.oracle) for row in rows]
+    for row, interval in zip(rows, statistics.bootstrap_intervals(ways), strict=True):
+        row["to_oracle"] = _edges(interval)

@@ -30,7 +30,7 @@ def show(options: argparse.Namespace) -> int:
         _show_all()
     elif options.name in algorithms.ALGORITHMS:
         _show_algorithm(options.name)
-    elif options.name in datasets.DATASETS or "." in options.name or "/" in options.name:
+    elif options.name.partition("[")[0] in datasets.DATASETS or datasets.is_path(options.name):
         _show_dataset(options)
     elif options.name in protocols.PROTOCOLS:
         _show_protocol(options.name)
@@ -54,7 +54,7 @@ def _show_all() -> None:
 
 
 def _show_algorithm(name: str) -> None:
-    from algorithms.config import describe, shown
+    from algorithms.config import shown
 
     spec = algorithms.spec(name)
     adapter = algorithms.load_class(spec)
@@ -63,11 +63,7 @@ def _show_algorithm(name: str) -> None:
     print(f"  packages  {', '.join(spec.packages)}" + (f" (extra: {spec.extra})" if spec.extra else ""))
     print(f"  tasks     {', '.join(f'{task} {support}' for task, support in spec.support.items())}")
     print(f"  devices   {', '.join(spec.devices)}")
-    options = describe(adapter.Config)
-    if options:
-        print("\noptions (--set " + f"{name}.OPTION=VALUE):")
-    for option in options:
-        print(f"  {option.name} = {shown(option.default)} ({option.type}): {option.meaning}")
+    _print_options(adapter.Config, f"--set {name}.OPTION=VALUE")
     if adapter.SPACE:
         print("\nsearch space:")
     for option_name, distribution in adapter.SPACE.items():
@@ -80,7 +76,7 @@ def _show_algorithm(name: str) -> None:
 
 def _show_dataset(options: argparse.Namespace) -> None:
     """The data card: what it is, whose terms it has, and the audit where it can be loaded."""
-    from benchmarks.plan import OwnFileFlags, choose_datasets
+    from benchmarks.plan import OwnFileFlags, choose_datasets, has_options
     from benchmarks.progress import download_progress
     from datasets.store import load_cached
 
@@ -102,6 +98,9 @@ def _show_dataset(options: argparse.Namespace) -> None:
 
     dataset = load_cached(loader, sources)
     _print_terms(dataset.licence, dataset.citation)
+    if has_options(type(loader)):
+        name = spec.name.partition("[")[0]
+        _print_options(type(loader), f"--dataset '{name}[OPTION=VALUE,…]'")
     _print_wrapped(["", *card(dataset)])
 
 
@@ -122,13 +121,18 @@ def _print_wrapped(lines: Iterable[str]) -> None:
 
 
 def _show_protocol(name: str) -> None:
-    from algorithms.config import describe, shown
-
     spec = protocols.spec(name)
     protocol = protocols.load_class(spec)
-    print(
-        f"{name}: {spec.summary}\n\n  task     {spec.task}\n  primary  {spec.primary}\n\n"
-        f"options (--set {name}.OPTION=VALUE):"
-    )
-    for option in describe(protocol.Config):
+    print(f"{name}: {spec.summary}\n\n  task     {spec.task}\n  primary  {spec.primary}")
+    _print_options(protocol.Config, f"--set {name}.OPTION=VALUE")
+
+
+def _print_options(config: type, flag: str) -> None:
+    """What each option is, with its default, and the ``flag`` that sets it."""
+    from algorithms.config import describe, shown
+
+    options = describe(config)
+    if options:
+        print(f"\noptions ({flag}):")
+    for option in options:
         print(f"  {option.name} = {shown(option.default)} ({option.type}): {option.meaning}")

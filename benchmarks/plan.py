@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 from algorithms import registry as algorithm_registry
 from algorithms.base import Recommender, Shape
@@ -29,10 +29,12 @@ from benchmarks.environment import (
     package_versions,
 )
 from benchmarks.executors.local import Limits
+from benchmarks.oracle import ORACLE
 from benchmarks.progress import download_progress
 from datasets import registry as dataset_registry
 from datasets.cache import cache_root
 from datasets.errors import MissingDataError, UserError, unknown_name
+from datasets.loader import Loader, changed_options
 from datasets.own_file import own_file_spec, parse_columns, parse_scale
 from protocols import registry as protocol_registry
 
@@ -264,6 +266,11 @@ def choose_algorithms(names: Sequence[str], overrides: Overrides, presets: Seque
     return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
 
 
+def with_oracle(choices: Sequence[AlgorithmChoice], preparation: Preparation) -> list[AlgorithmChoice]:
+    """The algorithms, and the oracle where the data set's truth is known."""
+    return [*choices, AlgorithmChoice(ORACLE, "default", {})] if preparation.dataset.truth else list(choices)
+
+
 def parse_assignments(assignments: Iterable[str]) -> Overrides:
     """``["als.factors=64"]`` -> ``{"als": {"factors": "64"}}``; the name is an algorithm's or a protocol's."""
     parsed: Overrides = {}
@@ -307,19 +314,57 @@ class OwnFileFlags:
 
 
 def choose_datasets(names: Sequence[str], own: OwnFileFlags) -> list[dataset_registry.DatasetSpec]:
-    """Data sets by name, and files of the user by path: a name with a ``.`` or a ``/`` is a path.
+    """Data sets by ``name`` or ``name[option=value,…]``, and files of the user by path: ``is_path`` tells them apart.
 
     Raises:
-        UserError: an unknown name, two files, or flags of a file without one.
+        UserError: an unknown name or option, two files, or flags of a file without one.
     """
     distinct = list(dict.fromkeys(names))
-    paths = [name for name in distinct if _is_path(name)]
+    paths = [name for name in distinct if dataset_registry.is_path(name)]
     if len(paths) > 1:
         raise UserError(f"--dataset {','.join(paths)}: one file at a time")
     for flag, value in vars(own).items():
         if value is not None and not paths:
             raise UserError(f"--{flag} {value}: no file to which it belongs: add --dataset path/to/ratings.csv")
-    return [own.spec(Path(name)) if _is_path(name) else dataset_registry.spec(name) for name in distinct]
+    specs = [own.spec(Path(name)) if name in paths else dataset_spec(name) for name in distinct]
+    return list({(spec.name, spec.target): spec for spec in specs}.values())  # brackets may say the same in two ways
+
+
+def dataset_spec(text: str) -> dataset_registry.DatasetSpec:
+    """The spec of ``name`` or ``name[option=value,…]``, named by the options that differ from the defaults.
+
+    Raises:
+        UserError: an unknown name or option, or a value that the option cannot have.
+    """
+    name, bracket, options = text.partition("[")
+    spec = dataset_registry.spec(name)
+    if not bracket:
+        return spec
+    loader_class = dataset_registry.loader_class(spec.target)
+    if not has_options(loader_class):
+        raise UserError(f"{text}: {name} has no options: write --dataset {name}")
+    loader = resolve_config(loader_class, _bracketed(text, options), name)
+    return dataset_registry.with_options(spec, changed_options(loader))
+
+
+def has_options(loader_class: type[Loader]) -> bool:
+    """Whether a loader declares options as an adapter's ``Config`` does: a dataclass with ``Annotated`` fields."""
+    if not dataclasses.is_dataclass(loader_class):
+        return False
+    hints = get_type_hints(loader_class, include_extras=True)
+    return all(get_origin(hints[field.name]) is Annotated for field in dataclasses.fields(loader_class))
+
+
+def drop_train_only(specs: Sequence[dataset_registry.DatasetSpec]) -> list[dataset_registry.DatasetSpec]:
+    """``--drop-train-only``: that option for every data set that has it. Raises UserError where none has."""
+    option = "drop_train_only"
+    if not any(dataset_registry.has_option(spec, option) for spec in specs):
+        having = [name for name, spec in dataset_registry.DATASETS.items() if dataset_registry.has_option(spec, option)]
+        raise UserError(f"--drop-train-only: no data set of this run has it: add --dataset {' or '.join(having)}")
+    return [
+        dataset_registry.with_options(spec, {option: True}) if dataset_registry.has_option(spec, option) else spec
+        for spec in specs
+    ]
 
 
 def find_datasets(
@@ -370,10 +415,6 @@ def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
     if device != "auto":
         return device
     return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
-
-
-def _is_path(name: str) -> bool:
-    return "." in name or "/" in name
 
 
 def _with_presets(names: Sequence[str], presets: Sequence[str]) -> list[str]:

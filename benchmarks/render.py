@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -17,8 +17,9 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from algorithms.registry import BY_RATING, CALIBRATED
-from benchmarks.leaderboard import Row, Table, row_name, rows_of, title
+from benchmarks.leaderboard import ORACLE, Row, Table, row_name, rows_of, title
 from datasets.errors import unknown_name
+from protocols.statistics import ALPHA
 
 MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
 
@@ -37,6 +38,10 @@ class _Column:
 
     header: str
     text: Callable[[Row], str]
+
+
+_Cells = tuple[list[str], list[list[str]]]
+"""Headers, and a list of texts for each row."""
 
 
 def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics: Sequence[str] = ()) -> str:
@@ -61,9 +66,9 @@ def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics:
     return "\n\n".join(parts)
 
 
-def fraction(value: float) -> str:
-    """Three decimals without the leading zero: ``.605``, ``-.012``, ``1.000``."""
-    text = f"{value:.3f}"
+def fraction(value: float, places: int = 3) -> str:
+    """So many decimals without the leading zero: ``.605``, ``-.012``, ``1.000``."""
+    text = f"{round(value, places) + 0.0:.{places}f}"  # -0.0 + 0.0 is 0.0
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
@@ -105,6 +110,8 @@ def _columns(table: Table, metrics: Sequence[str]) -> list[_Column]:
         if name == table.protocol.primary:
             figures.append(_Column("95 %", _interval_or_status(name)))
             figures.append(_Column("sd", lambda row: _optional(fraction, row["spread"])))
+    if _has_ways(table):
+        figures.append(_Column("way", _way))
     group = _Column("grp", lambda row: _optional(str, row["group"]))
     if metrics:  # costs would not fit beside them
         return [group, _Column("algorithm", _marked_name), *figures]
@@ -117,9 +124,49 @@ def _columns(table: Table, metrics: Sequence[str]) -> list[_Column]:
     return [group, _Column("algorithm", _marked_name), *figures, *costs]
 
 
-def _cells(table: Table, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def _has_ways(table: Table) -> bool:
+    return any(row["to_oracle"] is not None for row in table.rows)
+
+
+def _way(row: Row) -> str:
+    return "" if row["to_oracle"] is None else _optional(lambda way: fraction(way, 2), row["to_oracle"]["mean"])
+
+
+def _cells(table: Table, metrics: Sequence[str]) -> _Cells:
     columns = _columns(table, metrics)
     return [column.header for column in columns], [[column.text(row) for column in columns] for row in table.rows]
+
+
+def _slices(table: Table) -> dict[str, tuple[str, int]]:
+    """Header -> suffix and number of test rows, of the slices that there are; none where no row is cold."""
+    found = {}
+    for header, suffix in table.protocol.slices.items():
+        figures = (row["metrics"].get(table.protocol.primary + suffix) for row in table.rows)
+        n = max((figure["n"] for figure in figures if figure), default=0)
+        if n:
+            found[header] = (suffix, n)
+    return found if any(suffix != "/warm" for suffix, _ in found.values()) else {}
+
+
+def _slices_title(table: Table) -> str:
+    return f"warm and cold test rows: {', '.join(table.protocol.slice_columns)}"
+
+
+def _slice_cells(table: Table, slices: dict[str, tuple[str, int]], header: str, intervals: bool) -> _Cells:
+    """A row for each ok row of the table; ``header`` makes a slice's header of its name and its number of rows."""
+    columns = [_Column("algorithm", _marked_name)]
+    (_, primary), *others = table.protocol.slice_columns.items()
+    for name, (suffix, n) in slices.items():
+        columns.append(_Column(header.format(name, f"{n:,}"), _metric(primary + suffix)))
+        if intervals:
+            columns.append(_Column("95 %", _metric_interval(primary + suffix)))
+        columns += [_Column(other, _metric(metric + suffix)) for other, metric in others]
+    ok = [row for row in table.rows if row["status"] == "ok"]
+    return [column.header for column in columns], [[column.text(row) for column in columns] for row in ok]
+
+
+def _metric_interval(name: str) -> Callable[[Row], str]:
+    return lambda row: _interval(row["metrics"][name]) if name in row["metrics"] else ""
 
 
 def _notes(table: Table) -> list[str]:
@@ -127,21 +174,151 @@ def _notes(table: Table) -> list[str]:
     sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
     threads = sorted({row["threads"] for row in table.rows})
     notes = [
+        *_notes_on_leaks(table),
         table.protocol.explain(),
         f"{sizes['n_rows']} rows, {sizes['n_users']} users, {sizes['n_items']} items. 95 %: bootstrap over users. "
         f"{table.hardware['cpu']}, {'/'.join(map(str, threads))} thread{'s' if threads != [1] else ''}.",
     ]
     if table.n_parts > 1:
         notes.append(f"Pooled over {table.n_parts} folds.")
-    notes += _notes_on_samples(table) + _notes_on_order(table)
+    notes += [table.protocol.slices_note] if _slices(table) else []
+    notes += _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
     notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
+
+
+def _notes_on_leaks(table: Table) -> list[str]:
+    """Rows that are better than the best possible: first of all notes, since then no figure is to be trusted."""
+    found = {name: p for name, p in (table.evidence.better_than_oracle or {}).items() if p < ALPHA}
+    if not found:
+        return []
+    names = ", ".join(f"{name} (p {_p_text(p)})" for name, p in found.items())
+    return [
+        f"LEAK OR BUG: better than the oracle, which nothing can be but by luck: {names}. "
+        "One-sided permutation test over users, Holm over rows. Do not trust this table."
+    ]
+
+
+def _notes_on_oracle(table: Table) -> list[str]:
+    p = table.evidence.better_than_oracle
+    if p is None:
+        return []
+    text = f"{ORACLE}: scores with the truth that made the data; no rank, no group, in no pair."
+    if _has_ways(table):
+        header = next(header for header, name in table.protocol.columns.items() if name == table.protocol.primary)
+        text += f" way: how far a row goes in {header} from {table.protocol.baseline} (0) to the oracle (1)."
+    if p and min(p.values()) >= ALPHA:
+        text += f" No row is better than the oracle (smallest corrected p {_p_text(min(p.values()))})."
+    return [text]
+
+
+def _p_text(p: float) -> str:
+    return f"< {fraction(0.001)}" if p < 0.001 else f"= {fraction(p)}"
+
+
+def _notes_on_samples(table: Table) -> list[str]:
+    """Who was ranked on fewer users than others: models without factors, on large data."""
+    ranked = {row_name(row): row["ranked_users"] for row in table.rows if row["ranked_users"]}
+    sampled = {name: n for name, n in ranked.items() if n < max(ranked.values())}
+    if not sampled:
+        return []
+    n = f"{max(sampled.values()):,}"
+    return [f"Full catalogue of {', '.join(sampled)}: for a fixed sample of {n} users, since they have no factors."]
+
+
+def _notes_on_order(table: Table) -> list[str]:
+    evidence = table.evidence
+    notes = []
+    if evidence.minimum_detectable_difference is not None:
+        notes.append(
+            f"grp: the best row of a group and all that cannot be told from it (permutation test over users, 5 %, Holm "
+            f"over {len(evidence.p)} pair{'s' if len(evidence.p) > 1 else ''}). Minimum detectable difference: "
+            f"{fraction(evidence.minimum_detectable_difference)}."
+        )
+    if any(row["spread"] is not None for row in table.rows):
+        notes.append(f"sd: standard deviation of {table.protocol.primary} over model seeds.")
+    agreement = evidence.rank_agreement
+    if agreement is not None and agreement["tau_b"] is not None:
+        interval = f" (95 % {text})" if (text := _interval(agreement)) else ""
+        notes.append(
+            f"Sampled against full-catalogue order of the {agreement['n_rows']} default rows: tau-b "
+            f"{fraction(agreement['tau_b'])}{interval}."
+        )
+    return notes
+
+
+def _terminal(table: Table, metrics: Sequence[str]) -> str:
+    width = max(80, shutil.get_terminal_size().columns)
+    widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
+    console = Console(file=io.StringIO(), width=widest, highlight=False)
+    cells = _cells(table, metrics)
+    console.print(Text(title(table)))
+    console.print(_widest_that_fits(console, width, [_grid(cells, gap=2), _grid(cells, gap=1)]))
+    console.print()
+    if slices := _slices(table):
+        long, short = (_slice_cells(table, slices, "{}\n(n={})", intervals) for intervals in (True, False))
+        console.print(Text(_slices_title(table)))
+        grids = [_grid(cells, gap) for cells in (long, short) for gap in (2, 1)]
+        console.print(_widest_that_fits(console, width, grids), width=width)
+        console.print()
+    for note in _notes(table):
+        console.print(Text(note), width=width)
+    if notes := _notes_on_gains(table):
+        console.print()
+        console.print(_widest_that_fits(console, width, [_grid(_gains(table), gap) for gap in (2, 1)]))
+        console.print()
+        for note in notes:
+            console.print(Text(note), width=width)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _widest_that_fits(console: Console, width: int, grids: Sequence[RichTable]) -> RichTable:
+    """The first of ``grids`` that fits, or the last, whose names are folded."""
+    options = console.options.update(width=_WIDE)
+    return next((grid for grid in grids if Measurement.get(console, options, grid).maximum <= width), grids[-1])
+
+
+def _grid(cells: _Cells, gap: int) -> RichTable:
+    """The rows, with ``gap`` spaces between columns, one of which the box itself puts there."""
+    headers, rows = cells
+    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
+    for header in headers:
+        text = header in _TEXTS
+        justify: Literal["left", "right"] = "left" if text else "right"
+        overflow: Literal["fold", "ellipsis"] = "fold" if text else "ellipsis"
+        grid.add_column(header, justify=justify, overflow=overflow, no_wrap=not text, vertical="bottom")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _markdown(table: Table, metrics: Sequence[str]) -> str:
+    parts = [f"### {title(table)}", _markdown_table(_cells(table, metrics))]
+    if slices := _slices(table):
+        parts += [_slices_title(table), _markdown_table(_slice_cells(table, slices, "{} (n={})", intervals=True))]
+    parts.append(_markdown_notes(_notes(table)))
+    if notes := _notes_on_gains(table):
+        parts += [_markdown_table(_gains(table)), _markdown_notes(notes)]
+    return "\n\n".join(parts)
+
+
+def _markdown_notes(notes: Sequence[str]) -> str:
+    return "\n".join(f"* {note}" for note in notes)
+
+
+def _markdown_table(cells: _Cells) -> str:
+    headers, rows = cells
+    lines = ["| " + " | ".join(headers) + " |"]
+    lines.append("|" + "|".join("---" if header in _TEXTS else "---:" for header in headers) + "|")
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
 
 
 # --- default → tuned, a block below the table ------------------------------------------------------------------------
 
 
-def _gains(table: Table) -> tuple[list[str], list[list[str]]]:
+def _gains(table: Table) -> _Cells:
     """Headers and cells, one line for each algorithm that has both rows."""
     headers = ["default → tuned", "default", "tuned", "diff", "95 %", "p", "trials", "s", "bound by"]
     rows = [] if table.tuning is None else table.tuning["rows"]
@@ -190,88 +367,7 @@ def probability(p: float) -> str:
     return f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"
 
 
-# --- terminal and Markdown: the whole ------------------------------------------------------------------------------
-
-
-def _notes_on_samples(table: Table) -> list[str]:
-    """Who was ranked on fewer users than others: models without factors, on large data."""
-    ranked = {row_name(row): row["ranked_users"] for row in table.rows if row["ranked_users"]}
-    sampled = {name: n for name, n in ranked.items() if n < max(ranked.values())}
-    if not sampled:
-        return []
-    n = f"{max(sampled.values()):,}"
-    return [f"Full catalogue of {', '.join(sampled)}: for a fixed sample of {n} users, since they have no factors."]
-
-
-def _notes_on_order(table: Table) -> list[str]:
-    evidence = table.evidence
-    notes = []
-    if evidence.minimum_detectable_difference is not None:
-        notes.append(
-            f"grp: the best row of a group and all that cannot be told from it (permutation test over users, 5 %, Holm "
-            f"over {len(evidence.p)} pair{'s' if len(evidence.p) > 1 else ''}). Minimum detectable difference: "
-            f"{fraction(evidence.minimum_detectable_difference)}."
-        )
-    if any(row["spread"] is not None for row in table.rows):
-        notes.append(f"sd: standard deviation of {table.protocol.primary} over model seeds.")
-    agreement = evidence.rank_agreement
-    if agreement is not None and agreement["tau_b"] is not None:
-        interval = f" (95 % {text})" if (text := _interval(agreement)) else ""
-        notes.append(
-            f"Sampled against full-catalogue order of the {agreement['n_rows']} default rows: tau-b "
-            f"{fraction(agreement['tau_b'])}{interval}."
-        )
-    return notes
-
-
-def _terminal(table: Table, metrics: Sequence[str]) -> str:
-    width = max(80, shutil.get_terminal_size().columns)
-    widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
-    console = Console(file=io.StringIO(), width=widest, highlight=False)
-    console.print(Text(title(table)))
-    _print_block(console, width, *_cells(table, metrics), _notes(table))
-    if notes := _notes_on_gains(table):
-        console.print()
-        _print_block(console, width, *_gains(table), notes)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def _print_block(console: Console, width: int, headers: list[str], rows: list[list[str]], notes: Sequence[str]) -> None:
-    grid = _grid(headers, rows, gap=2)
-    if Measurement.get(console, console.options.update(width=_WIDE), grid).maximum > width:
-        grid = _grid(headers, rows, gap=1)
-    console.print(grid)
-    console.print()
-    for note in notes:
-        console.print(Text(note), width=width)
-
-
-def _grid(headers: list[str], rows: list[list[str]], gap: int) -> RichTable:
-    """The rows, with ``gap`` spaces between columns, one of which the box itself puts there."""
-    grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
-    for header in headers:
-        text = header in _TEXTS
-        grid.add_column(
-            header, justify="left" if text else "right", overflow="fold" if text else "ellipsis", no_wrap=not text
-        )
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    return grid
-
-
-def _markdown(table: Table, metrics: Sequence[str]) -> str:
-    lines = [f"### {title(table)}", *_markdown_block(*_cells(table, metrics), _notes(table))]
-    if notes := _notes_on_gains(table):
-        lines += _markdown_block(*_gains(table), notes)
-    return "\n".join(lines)
-
-
-def _markdown_block(headers: list[str], rows: list[list[str]], notes: Sequence[str]) -> list[str]:
-    lines = ["", "| " + " | ".join(headers) + " |"]
-    lines.append("|" + "|".join("---" if header in _TEXTS else "---:" for header in headers) + "|")
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return [*lines, "", *(f"* {note}" for note in notes)]
+# --- figures as text -------------------------------------------------------------------------------------------------
 
 
 def _optional(form: Callable[[Any], str], value: Any) -> str:
@@ -316,6 +412,8 @@ def _csv_fields(row: Row) -> dict[str, Any]:
         "n_seeds": len(row["seeds"]) if row["seeds"] else None,
         "spread": row["spread"],
     }
+    for edge, column in (("mean", "to_oracle"), ("low", "to_oracle low"), ("high", "to_oracle high")):
+        fields[column] = (row["to_oracle"] or {}).get(edge)
     for name, figure in (row["metrics"] or {}).items():
         fields |= {name: figure["mean"], f"{name} low": figure["low"], f"{name} high": figure["high"]}
     for name, value in (row["cost"] or {}).items():

@@ -26,11 +26,13 @@ from benchmarks.environment import (
     worker_variables,
 )
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
-from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device
+from benchmarks.oracle import ORACLE
+from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device, with_oracle
 from benchmarks.progress import Display
 from benchmarks.records import Record
 from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
+from datasets.errors import UserError
 
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
 CANARY_LIMITS = Limits(seconds=60, memory_bytes=2 * 2**30)
@@ -64,7 +66,7 @@ class RunRequest(PrepareRequest):
     results: Path
     compact: bool
     """Side files without the raw scores of pairs, for results that are checked in."""
-    tuned: Path
+    tuned: Path = Path("results/tuned")
     """Folder of tuned configurations."""
 
 
@@ -122,11 +124,34 @@ def prepare(
         return prepared, {**request.not_measured, **preparer.not_measured}
 
 
+def answer(request: RunRequest, side: Path, display: Display) -> Ending:
+    """Measure the one cell of ``request`` and keep its outcomes as the file ``side``; no record is written.
+
+    Raises:
+        UserError: bad input, or the cell cannot run.
+        NothingMeasured: a canary's figure came out wrong.
+    """
+    records.sweep_scratch(cache_root())
+    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+        runner = _Runner(request, executor, display)
+        prepared = runner.prepare_all()
+        for reason in runner.not_measured.values():
+            raise UserError(reason)
+        (planned,) = plan_cells(request, prepared)
+        hindrance = planned.cell.cannot_run(request.limits)
+        if hindrance is not None:
+            raise UserError(f"{planned.cell.choice.spec.name}: {hindrance}")
+        display.start(1, 0)
+        runner.check_canaries()
+        display.running(planned.cell.name)
+        return runner.measure(planned.cell, side.parent, side)
+
+
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
     """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
     planned = []
     for preparation, meta in prepared:
-        for chosen in request.choices:
+        for chosen in with_oracle(request.choices, preparation):
             choice = chosen
             if chosen.label == TUNED:
                 choice = tuned.for_split(chosen, preparation, meta, request.tuned)
@@ -229,14 +254,11 @@ class _Runner(_Preparer):
             self._display.finished(cell.name, record)
             return record
         self._display.running(cell.name)
-        variables = worker_variables(cell.threads, cell.choice.variables)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side = scratch / "outcomes.npz"
-            ending = self._executor.run(
-                self._cell_request(cell, scratch), self._request.limits, variables, scratch, self._responder(cell, side)
-            )
+            ending = self.measure(cell, scratch, side)
             failed = ending.status != "ok"
-            data = self._record(cell, ending, variables)
+            data = self._record(cell, ending, _variables(cell))
             with records.writing(self._request.results):
                 log = _log_of_failure(scratch, ending) if failed else None
                 record = records.write(planned.path, data, side=None if failed else side, log=log)
@@ -259,6 +281,11 @@ class _Runner(_Preparer):
             side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
             return records.write(planned.path, data, side, log=None)
 
+    def measure(self, cell: Cell, scratch: Path, side: Path) -> Ending:
+        """Fit and ask in a fresh worker in the folder ``scratch``; outcomes go to ``side`` where it ends ``ok``."""
+        request, respond = self._cell_request(cell, scratch), self._responder(cell, side)
+        return self._executor.run(request, self._request.limits, _variables(cell), scratch, respond)
+
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
         sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
         if "RECGAUGE_DATA" in os.environ:
@@ -267,6 +294,7 @@ class _Runner(_Preparer):
             "kind": "cell",
             "plugins": self._plugins,
             "algorithm": cell.choice.spec.target,
+            "truth": str(cell.preparation.folder) if cell.choice.spec is ORACLE else None,
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),
@@ -345,6 +373,10 @@ def _algorithm(cell: Cell) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _variables(cell: Cell) -> dict[str, str]:
+    return worker_variables(cell.threads, cell.choice.variables)
 
 
 def _log_of_failure(scratch: Path, ending: Ending) -> Path:

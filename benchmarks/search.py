@@ -61,7 +61,7 @@ def search(
     Early stopping watches the protocol's ``objective`` on the validation rows: NDCG@10 among sampled candidates, or
     RMSE. Calibration wants the model of the best step, so where there were steps to find it fits a second time.
     """
-    steps = _search_steps(make(), part, run, protocol, seal) if make().patience else None
+    steps = _search_steps(make(), part, run, protocol, seal)
     calibration = _calibrate(make(), part, replace(run, fixed_steps=steps), seal) if calibrate else None
     return Found(steps, calibration)
 
@@ -69,6 +69,9 @@ def search(
 def _search_steps(
     model: Recommender, part: Part, run: FitContext, protocol: EvaluationProtocol, seal: Seal
 ) -> int | None:
+    """The step with the best validation figure; None without a ``patience``, and nothing is fitted then."""
+    if not model.patience:
+        return None
     nobody = part.question.rank_users[:0]
     question = part.question.for_users(nobody)
     scorer = SealedScorer(model, seal)

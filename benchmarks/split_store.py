@@ -4,7 +4,7 @@
 and under ``validation/`` the same three for validation: train alone, and what is asked about the validation rows.
 Arrays are plain ``.npy`` files, so that a worker maps them into memory. The folder's name is the hash of the request
 (source files, options, split seed and the code that makes the split), so changed code or data never meets a stale
-folder.
+folder. Where the data set's truth is known, ``truth`` holds it, for the oracle alone.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from scipy import sparse
 from algorithms.types import Task, TrainSet
 from datasets.cache import atomic_folder, load_arrays, save_arrays
 from datasets.features import encode
-from datasets.types import Column, Dataset, Features, Interactions
+from datasets.types import Column, Dataset, Features, Interactions, Truth
 from protocols.types import Arrays, EvaluationProtocol, Question, Split
 
 VALIDATION = "validation"
+
+_TRUTH = "truth"
 
 _FEATURES = ("item_features", "user_features")
 
@@ -46,6 +48,9 @@ def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_
         _save_part(folder, split, dataset, protocol)
         (folder / VALIDATION).mkdir()
         _save_part(folder / VALIDATION, split.for_validation(), dataset, protocol)
+        if dataset.truth is not None:
+            (folder / _TRUTH).mkdir()
+            save_arrays(folder / _TRUTH, dataset.truth.arrays())
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
     return meta
 
@@ -88,6 +93,11 @@ def load_validation(target: Path, task: Task) -> Part:
     folder = target / VALIDATION
     train = load_train_set(folder / "fit", task)
     return Part(train, load_question(folder), load_labels(folder), load_seen(folder / "fit"))
+
+
+def load_truth(target: Path) -> Truth | None:
+    """What the data were drawn from, where that is known; for the oracle alone."""
+    return Truth.of_arrays(load_arrays(target / _TRUTH))
 
 
 def union(first: Interactions, second: Interactions) -> Interactions:

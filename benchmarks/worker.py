@@ -35,7 +35,7 @@ from benchmarks.search import Found, search
 from datasets.errors import NotApplicableError, UserError
 from datasets.registry import make_loader
 from datasets.store import load_cached
-from datasets.types import Features, Interactions
+from datasets.types import Features, Interactions, Truth
 from protocols.types import Arrays, EvaluationProtocol, Question
 
 PROGRESS_EVERY_S = 0.1
@@ -179,11 +179,11 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     seal = Seal(request["forbidden"], [*given, *request["allowed"]])
     seal.install()
     progress = _throttled(emit)
+    truth = None if request["truth"] is None else split_store.load_truth(Path(request["truth"]))
     with seal.adapter():
         for plugin in request["plugins"]:
             load_plugin(Path(plugin))
-        algorithm = _load(request["algorithm"])
-        config = resolve_config(algorithm.Config, request["config"])
+        make = _maker(request, truth)
     run = FitContext(
         seed=request["seed"],
         threads=request["threads"],
@@ -202,15 +202,22 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     outputs: list[str] = []
     train = split_store.load_train_set(fit_folder, task)
     calibrate = request["calibrate"]
-    searches = calibrate or algorithm(config).patience
+    searches = calibrate or make().patience
     validation = split_store.load_validation(fit_folder.parent, task) if searches else None
-    measured = measure(
-        lambda: algorithm(config), train, run, protocol, ask, seal, progress, request["repeats"], validation, calibrate
-    )
+    measured = measure(make, train, run, protocol, ask, seal, progress, request["repeats"], validation, calibrate)
     kept = {name: array for name, array in measured.outcomes.items() if name != RAW or not request["compact"]}
     with open(outputs[0], "wb") as file:
         save_side_file(file, kept)
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
+
+
+def _maker(request: dict[str, Any], truth: Truth | None) -> Callable[[], Recommender]:
+    """Makes a fresh model; ``truth`` is for the oracle only."""
+    algorithm = _load(request["algorithm"])
+    if truth is not None:
+        return lambda: algorithm(truth)
+    config = resolve_config(algorithm.Config, request["config"])
+    return lambda: algorithm(config)
 
 
 def _prepare(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from datasets.errors import DataError
-from datasets.types import Column, Dataset, Interactions
+from datasets.types import Column, Dataset, Interactions, Questions
 
 RawIds = Any
 """(n,) raw ids: integers or texts, as a NumPy array or an Arrow array, chunked or dictionary-encoded or not."""
@@ -29,12 +29,23 @@ class Canonical:
     Attributes:
         user_ids, item_ids: (n_users,) and (n_items,) int64 or unicode, ascending.
         duplicate_rows: rows dropped because a later one of the same user and item stays.
+        questions: the rows to predict, by inner index, where there are any.
     """
 
     interactions: Interactions
     user_ids: Array
     item_ids: Array
     duplicate_rows: int
+    questions: Questions | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RawQuestions:
+    """Rows to predict, as the source has them: (q,) unicode ids of the rows, (q,) raw users and items."""
+
+    ids: npt.NDArray[np.str_]
+    users: RawIds
+    items: RawIds
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,13 +73,14 @@ def build_dataset(
     citation: str,
     item_metadata: Metadata | None = None,
     user_metadata: Metadata | None = None,
+    questions: RawQuestions | None = None,
 ) -> Dataset:
     """A ``Dataset`` from (n,) raw columns in any order; every array of it is read-only.
 
-    Metadata rows of items or users without a rating are left out and counted in ``notes``; an item or user without a
-    metadata row has missing values.
+    The universe is the users and items with a rating, and those of ``questions`` where they are given. Metadata rows of
+    others are left out and counted in ``notes``; an item or user without a metadata row has missing values.
     """
-    canonical = canonicalise(users, items, values, times)
+    canonical = canonicalise(users, items, values, times, questions)
     rows = canonical.interactions
     notes = {"duplicate_rows": canonical.duplicate_rows}
     if times is not None:
@@ -89,20 +101,30 @@ def build_dataset(
         item_columns=item_columns,
         user_columns=user_columns,
         notes=notes,
+        questions=canonical.questions,
     )
     _freeze(dataset)
     return dataset
 
 
-def canonicalise(users: RawIds, items: RawIds, values: Array, times: Array | None = None) -> Canonical:
+def canonicalise(
+    users: RawIds, items: RawIds, values: Array, times: Array | None = None, questions: RawQuestions | None = None
+) -> Canonical:
     """Sort rows by user id, time, item id, value; of one (user, item) keep the last; number users and items by id.
 
-    ``values`` (n,) become float32, ``times`` (n,) int64 seconds. Raises DataError where there is no row.
+    ``values`` (n,) become float32, ``times`` (n,) int64 seconds; ``questions`` stay in their order. Raises DataError
+    where there is no row.
     """
     if len(values) == 0:
         raise DataError("no ratings: at least one row is required")
+    if questions is not None:  # numbered together: one id is one user, rated or asked for
+        users, items = _joined(users, questions.users), _joined(items, questions.items)
     user_codes, user_ids = inner_ids(users)
     item_codes, item_ids = inner_ids(items)
+    asked = None
+    if questions is not None:
+        asked = Questions(questions.ids, user_codes[len(values) :], item_codes[len(values) :])
+        user_codes, item_codes = user_codes[: len(values)], item_codes[: len(values)]
     values = np.asarray(values, dtype=np.float32) + np.float32(0)  # -0.0 becomes 0.0: equal values, equal bytes
     times = None if times is None else np.asarray(times, dtype=np.int64)
 
@@ -118,7 +140,7 @@ def canonicalise(users: RawIds, items: RawIds, values: Array, times: Array | Non
         n_users=len(user_ids),
         n_items=len(item_ids),
     )
-    return Canonical(rows, user_ids, item_ids, duplicate_rows=len(values) - len(order))
+    return Canonical(rows, user_ids, item_ids, len(values) - len(order), asked)
 
 
 def inner_ids(raw: RawIds) -> tuple[npt.NDArray[np.int32], Array]:
@@ -127,7 +149,7 @@ def inner_ids(raw: RawIds) -> tuple[npt.NDArray[np.int32], Array]:
     Ids that are all canonical decimal int64 ("7", not "07") are integers whatever their stored type; otherwise all are
     texts in order of code points.
     """
-    encoded = raw if isinstance(raw, pa.Array | pa.ChunkedArray) else pa.array(raw)
+    encoded = _arrow(raw)
     if not pa.types.is_dictionary(encoded.type):
         encoded = encoded.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
@@ -171,6 +193,15 @@ def fingerprint(
         for name in sorted(columns):
             _update(digest, f"{owner} {columns[name].kind} {name}", columns[name].values)
     return digest.hexdigest()
+
+
+def _arrow(raw: RawIds) -> Any:
+    return raw if isinstance(raw, pa.Array | pa.ChunkedArray) else pa.array(raw)
+
+
+def _joined(first: RawIds, second: RawIds) -> pa.ChunkedArray:
+    """The texts of both, one after the other."""
+    return pa.concat_tables([pa.table({"ids": _arrow(raw).cast(pa.string())}) for raw in (first, second)]).column("ids")
 
 
 def _id_array(labels: pa.Array) -> Array:
@@ -240,8 +271,7 @@ def _aligned(
     """Metadata columns and titles in inner order; what does not fit is counted in ``notes``."""
     if metadata is None:
         return {}, None
-    raw = metadata.ids if isinstance(metadata.ids, pa.Array | pa.ChunkedArray) else pa.array(metadata.ids)
-    texts = raw.cast(pa.string())
+    texts = _arrow(metadata.ids).cast(pa.string())
     if len(pa.compute.unique(texts)) < len(texts):
         raise ValueError(f"metadata of {owner}: ids must be distinct")
     # Compared as texts: one unrated item with an odd id must not turn the others into strangers.
@@ -278,6 +308,8 @@ def _freeze(dataset: Dataset) -> None:
     rows = dataset.interactions
     columns = [*dataset.item_columns.values(), *dataset.user_columns.values()]
     arrays = [rows.users, rows.items, rows.values, rows.times, dataset.user_ids, dataset.item_ids, dataset.item_titles]
+    if dataset.questions is not None:
+        arrays += vars(dataset.questions).values()
     for array in [*arrays, *(column.values for column in columns)]:
         if array is not None:
             array.setflags(write=False)

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom
@@ -60,16 +60,23 @@ def data_roots() -> list[Path]:
     return [*roots, cache_root() / "data"]
 
 
+def find(folders: Iterable[Path], files: Sequence[str]) -> list[Path] | None:
+    """The paths of ``files`` in the first of ``folders`` that has them all."""
+    for folder in folders:
+        paths = [folder / file for file in files]
+        if all(path.is_file() for path in paths):
+            return paths
+    return None
+
+
 def locate(archive: Archive, files: tuple[str, ...], progress: Progress | None = None) -> list[Path]:
     """The paths of ``files`` in the first data root that has them all; else the archive is fetched into the cache.
 
     Raises MissingDataError that says where was looked, why nothing could be fetched, and what to type.
     """
     roots = data_roots()
-    for folder in [root / name for root in roots for name in archive.folders]:
-        paths = [folder / file for file in files]
-        if all(path.is_file() for path in paths):
-            return paths
+    if found := find([root / name for root in roots for name in archive.folders], files):
+        return found
     try:
         fetch(archive, roots[-1], progress)
     except (OSError, http.client.HTTPException, DataError) as error:

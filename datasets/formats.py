@@ -34,6 +34,7 @@ class Field:
         low, high: bounds of a ``number``, inclusive; None is no bound.
         unique: whether an ``id`` may occur once only.
         longest: characters of a ``text``; a column with a longer one is read as None. None is no bound.
+        one_of: the values that a ``text`` may have; None is any.
     """
 
     name: str
@@ -42,3 +43,4 @@ class Field:
     high: float | None = None
     unique: bool = False
     longest: int | None = None
+    one_of: tuple[str, ...] | None = None

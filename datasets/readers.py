@@ -195,6 +195,8 @@ def _convert_seconds(column: pa.ChunkedArray, field: Field) -> Any:
 def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
     if pc.any(pc.match_substring_regex(column, r"[\n\r\x00]")).as_py():
         raise Refused(f"column '{field.name}'")
+    if field.one_of is not None and not pc.all(pc.is_in(column, pa.array(field.one_of))).as_py():
+        raise Refused(f"column '{field.name}'")
     if field.longest is not None and pc.max(pc.utf8_length(column)).as_py() > field.longest:
         return None
     return np.array(column.to_pylist(), dtype=np.str_)
@@ -317,7 +319,7 @@ def _problem(text: str, field: Field) -> str | None:
     if field.kind == "id":
         return _id_problem(text)
     if field.kind == "text":
-        return _text_problem(text)
+        return _text_problem(text) or _choice_problem(text, field)
     if field.kind == "seconds":
         return _seconds_problem(text)
     return _number_problem(text, field)
@@ -331,6 +333,12 @@ def _text_problem(text: str) -> str | None:
     if "\n" in text or "\r" in text:
         return "a quote is not closed on its line"
     return "NUL characters are not allowed" if "\0" in text else None
+
+
+def _choice_problem(text: str, field: Field) -> str | None:
+    if field.one_of is None or text in field.one_of:
+        return None
+    return f"one of {', '.join(map(repr, field.one_of))} is required"
 
 
 def _seconds_problem(text: str) -> str | None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from datasets.errors import UserError, unknown_name
-
-if TYPE_CHECKING:
-    from datasets.loader import Loader
+from datasets.loader import Loader, changed_options, name_with_options
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class DatasetSpec:
         licence: one line on what its terms allow.
         fetchable: whether ``locate`` may fetch it over the network; False for files of the user and for generators.
         options: keyword arguments of the loader, as JSON values, so that a worker can make the same one.
+        truth: whether its best possible score is known (``Dataset.truth``).
     """
 
     name: str
@@ -32,6 +31,7 @@ class DatasetSpec:
     licence: str
     fetchable: bool
     options: Mapping[str, Any] = field(default_factory=dict)
+    truth: bool = False
 
 
 _GROUPLENS = "GroupLens terms: research, no commercial use without permission"
@@ -90,11 +90,33 @@ DATASETS: dict[str, DatasetSpec] = {
             fetchable=True,
         ),
         DatasetSpec(
+            name="news-articles",
+            target="datasets.news_articles:NewsArticles",
+            summary="contest: 679,051 ratings 0-6 of news articles by 73,489 users, metadata of both, rows to predict",
+            licence="the contest's terms; proprietary, bring your own files",
+            fetchable=False,
+        ),
+        DatasetSpec(
+            name="news-articles-synthetic",
+            target="datasets.news_articles_synthetic:NewsArticlesSynthetic",
+            summary="generated: news-articles in format and size, with ratings whose explainable variance is known",
+            licence="generated, free of terms",
+            fetchable=False,
+        ),
+        DatasetSpec(
             name="synthetic-genres",
             target="datasets.synthetic_genres:SyntheticGenres",
             summary="generated: 34,953 ratings 1-9 of 1,000 items by 10,000 users, pure noise: a free leak test",
             licence="generated, free of terms",
             fetchable=False,
+        ),
+        DatasetSpec(
+            name="planted-genres",
+            target="datasets.planted_genres:PlantedGenres",
+            summary="generated: tastes for genres are planted, so the best possible score is known; of any size",
+            licence="generated, free of terms",
+            fetchable=False,
+            truth=True,
         ),
     )
 }
@@ -115,8 +137,36 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def is_path(name: str) -> bool:
+    """Whether what the user typed is a file of ratings: it holds a ``.`` or a ``/``.
+
+    In the brackets of ``name[option=value]`` a value may hold a decimal point.
+    """
+    outside = name.partition("[")[0]
+    if not name.endswith("]") and outside not in DATASETS:
+        outside = name
+    return "." in outside or "/" in outside
+
+
 def make_loader(target: str, options: Mapping[str, Any]) -> Loader:
-    """The loader of a spec's ``target`` and ``options``; a plug-in's module is found in ``sys.modules``."""
+    """The loader of a spec's ``target`` and ``options``."""
+    return loader_class(target)(**options)
+
+
+def loader_class(target: str) -> type[Loader]:
+    """The class that a spec's ``target`` names; a plug-in's module is found in ``sys.modules``."""
     module, _, class_name = target.partition(":")
-    loader: Loader = getattr(importlib.import_module(module), class_name)(**options)
-    return loader
+    found: type[Loader] = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def has_option(spec: DatasetSpec, option: str) -> bool:
+    """Whether the loader is a dataclass with a field of that name."""
+    return option in getattr(loader_class(spec.target), "__dataclass_fields__", {})
+
+
+def with_options(spec: DatasetSpec, changed: Mapping[str, Any]) -> DatasetSpec:
+    """The same data set with these options on top; its name shows those that are not the default."""
+    loader = loader_class(spec.target)(**{**spec.options, **changed})
+    name = name_with_options(spec.name.partition("[")[0], loader)
+    return replace(spec, name=name, options=changed_options(loader))

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from datasets.cache import atomic_folder, cache_root, load_arrays, save_arrays
 from datasets.errors import NotWritableError
 from datasets.loader import Loader
-from datasets.types import Column, Dataset, Interactions
+from datasets.types import Column, Dataset, Interactions, Questions, Truth
 
 _META = "dataset.json"
 
@@ -117,6 +117,8 @@ def _read(folder: Path) -> Dataset | None:
         item_titles=arrays.get("item_titles"),
         item_columns=columns["item"],
         user_columns=columns["user"],
+        truth=Truth.of_arrays(arrays),
+        questions=_questions(arrays),
         **plain,
     )
 
@@ -131,6 +133,16 @@ def _arrays(dataset: Dataset) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         yield "item_titles", dataset.item_titles
     for place, (_, _, column) in enumerate(_columns(dataset)):
         yield f"column_{place}", column.values
+    if dataset.truth is not None:
+        yield from dataset.truth.arrays().items()
+    if dataset.questions is not None:
+        yield from ((f"question_{name}", array) for name, array in vars(dataset.questions).items())
+
+
+def _questions(arrays: dict[str, npt.NDArray[Any]]) -> Questions | None:
+    if "question_ids" not in arrays:
+        return None
+    return Questions(arrays["question_ids"], arrays["question_users"], arrays["question_items"])
 
 
 def _columns(dataset: Dataset) -> Iterator[tuple[str, str, Column]]:

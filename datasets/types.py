@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -101,6 +102,94 @@ class Column:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """A score for each (user, item): ``user_factors[u] · item_factors[i] + user_bias[u] + item_bias[i]``.
+
+    Attributes:
+        user_factors, item_factors: (n_users, d) and (n_items, d) float32.
+        user_bias, item_bias: (n_users,) and (n_items,) float32.
+    """
+
+    user_factors: FloatArray
+    item_factors: FloatArray
+    user_bias: FloatArray
+    item_bias: FloatArray
+
+    def __post_init__(self) -> None:
+        d = self.user_factors.shape[-1]
+        shapes = {
+            "user_factors": (len(self.user_bias), d),
+            "item_factors": (len(self.item_bias), d),
+            "user_bias": (len(self.user_factors),),
+            "item_bias": (len(self.item_factors),),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise ValueError(f"{name} must be {shape} float32, got {array.shape} {array.dtype}")
+
+    def select(self, users: npt.NDArray[Any], items: npt.NDArray[Any]) -> Factors:
+        """Read-only copies of the rows of these users and items."""
+        rows = (self.user_factors[users], self.item_factors[items], self.user_bias[users], self.item_bias[items])
+        for array in rows:
+            array.setflags(write=False)
+        return Factors(*rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What generated a data set, in its inner indices: the best that any algorithm can do.
+
+    For oracles and tests alone: it is part of no fingerprint, training set, question or labels.
+
+    Attributes:
+        ranking: the probability with which a user draws an item, for items that the user does not have yet up to a
+            factor of that user.
+        rating: the rating without its noise.
+        noise: standard deviation of what no model can know of a rating.
+    """
+
+    ranking: Factors
+    rating: Factors
+    noise: float
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything by name, to be stored."""
+        parts = {"ranking": self.ranking, "rating": self.rating}
+        named = {f"truth_{part}_{name}": array for part, of in parts.items() for name, array in vars(of).items()}
+        return {**named, "truth_noise": np.array(self.noise)}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Truth | None:
+        """What ``arrays`` gave; None where there is none among them."""
+        if "truth_noise" not in arrays:
+            return None
+        ranking, rating = (
+            Factors(**{each.name: arrays[f"truth_{part}_{each.name}"] for each in fields(Factors)})
+            for part in ("ranking", "rating")
+        )
+        return cls(ranking, rating, float(arrays["truth_noise"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Rows whose rating the source wants predicted.
+
+    Attributes:
+        ids: (q,) unicode, the rows' own ids as the source writes them, in its order.
+        users, items: (q,) int32 inner indices; they need not have a rating.
+    """
+
+    ids: npt.NDArray[np.str_]
+    users: npt.NDArray[np.int32]
+    items: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.users) == len(self.items):
+            raise ValueError(f"{len(self.ids)} ids, {len(self.users)} users and {len(self.items)} items differ")
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """One immutable data set in canonical order (see ``datasets.canonical``).
 
@@ -110,6 +199,8 @@ class Dataset:
         rating_scale: (lowest, highest) or None where the values are no ratings.
         fingerprint: sha256 over canonical arrays, ids, rating scale and metadata columns (titles excluded).
         notes: counts worth telling: rows dropped and why, tied times, items without ratings.
+        truth: what generated the data, where that is known.
+        questions: rows to predict, or None; their users and items are part of the universe. Not in the fingerprint.
     """
 
     name: str
@@ -124,6 +215,8 @@ class Dataset:
     item_columns: dict[str, Column] = field(default_factory=dict)
     user_columns: dict[str, Column] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    truth: Truth | None = None
+    questions: Questions | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from scipy import sparse
 from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.types import Dataset, Interactions
 from protocols import metrics
-from protocols.splits import Division, fingerprint, keep_latest, random_holdout, time_holdout
+from protocols.splits import Division, fingerprint, keep_latest, known, random_holdout, time_holdout
 from protocols.types import (
     MAX_HISTORY,
     Arrays,
@@ -31,19 +31,30 @@ from protocols.types import (
 Values = npt.NDArray[np.float64]
 
 _SUMS = ("n", "sse", "sae", "sum_y", "sum_y2")
+_COLD_ONE_WAY = {"/cold-user": "cold_user_", "/cold-item": "cold_item_"}
+"""Suffix of a metric -> prefix of its sums, which side files did not always hold."""
 
 
 class Holdout(EvaluationProtocol):
     """RMSE, R² and MAE over pooled test rows, and apart for warm and cold rows.
 
     Predictions are clipped to the rating scale. A row is cold when its user or its item has no training row
-    (train ∪ valid). R² is measured against the mean of the test rows themselves.
+    (train ∪ valid); a row with neither is a cold user's and a cold item's. R² is measured against the mean of the test
+    rows themselves.
     """
 
     task = "rating"
     primary = objective = "rmse"
     higher_is_better = False
     columns = {"RMSE": "rmse", "R²": "r2", "MAE": "mae"}
+    baseline = "bias"
+    slices = {"warm": "/warm", "cold user": "/cold-user", "cold item": "/cold-item"}
+    slice_columns = {"RMSE": "rmse", "R²": "r2"}
+    slices_note = (
+        "Warm: test rows whose user and item both have training rows; cold user, cold item: the user or the item has "
+        "none (neither has: counted in both). An algorithm that uses no metadata answers a cold row with the "
+        "damped-bias rating."
+    )
 
     @dataclass(frozen=True)
     class Config:
@@ -101,7 +112,7 @@ class Holdout(EvaluationProtocol):
                 raise DataError(f"holdout: '{dataset.name}' with {len(rated)} rows leaves no {name} row: use more data")
         if self.config.max_history is not None:
             train = keep_latest(train, self.config.max_history)
-        notes = {"cold_test_rows": int(np.count_nonzero(_cold(test.users, test.items, *_known(train, valid))))}
+        notes = {"cold_test_rows": _count_cold(test, train, valid)}
         identity = fingerprint(train, valid, test, None, None, dataset.user_ids, dataset.item_ids)
         return Split(train, valid, test, None, identity, None, dataset.rating_scale, notes)
 
@@ -131,8 +142,8 @@ class Holdout(EvaluationProtocol):
 
         Returns:
             ``users`` (m,) int32 with a test row; float64 (m,) ``n``, ``sse``, ``sae``, ``sum_y``, ``sum_y2`` over the
-            user's rows, and the same with ``cold_`` before the name over the cold ones; ``pair_scores`` (p,) as
-            predicted, before clipping.
+            user's rows, and the same with ``cold_``, ``cold_user_`` and ``cold_item_`` before the name over the rows
+            that are cold, have a cold user or a cold item; ``pair_scores`` (p,) as predicted, before clipping.
 
         Raises:
             ValueError: a prediction is not finite.
@@ -143,18 +154,24 @@ class Holdout(EvaluationProtocol):
             predicted = np.clip(predicted, *labels["rating_scale"].astype(np.float64))
         true = labels["values"].astype(np.float64)
         error = predicted - true
-        cold = _cold(question.pair_users, question.pair_items, np.diff(seen.indptr) > 0, _has_row(seen))
+        known_users, known_items = known(seen)
+        cold_user, cold_item = ~known_users[question.pair_users], ~known_items[question.pair_items]
+        slices = {"cold_": cold_user | cold_item, "cold_user_": cold_user, "cold_item_": cold_item}
 
         starts = metrics.group_starts(question.pair_users)
         columns = dict(zip(_SUMS, (np.ones_like(true), error**2, np.abs(error), true, true**2), strict=True))
         outcomes: Arrays = {"users": question.pair_users[starts], "pair_scores": scores}
         for name, column in columns.items():
             outcomes[name] = np.add.reduceat(column, starts)
-            outcomes[f"cold_{name}"] = np.add.reduceat(np.where(cold, column, 0.0), starts)
+            for prefix, rows in slices.items():
+                outcomes[f"{prefix}{name}"] = np.add.reduceat(np.where(rows, column, 0.0), starts)
         return outcomes
 
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
-        """``rmse``, ``r2``, ``mae`` over all rows, and ``/warm`` and ``/cold``; a figure without a row is left out."""
+        """``rmse``, ``r2``, ``mae`` over all rows, and with ``/warm``, ``/cold``, ``/cold-user`` and ``/cold-item``.
+
+        A figure without a row is left out.
+        """
         figures = {
             name: float(statistic.combine(statistic.sums.sum(axis=0)))
             for name, statistic in self.per_user(outcomes).items()
@@ -164,11 +181,13 @@ class Holdout(EvaluationProtocol):
     def per_user(self, outcomes: Arrays) -> dict[str, UserStatistic]:
         """For the same names, each user's sums; column 0 is what paired tests compare (squared or absolute errors)."""
         users = outcomes["users"].astype(np.int32)
-        every = {name: outcomes[name].astype(np.float64) for name in _SUMS}
-        cold = {name: outcomes[f"cold_{name}"].astype(np.float64) for name in _SUMS}
-        warm = {name: every[name] - cold[name] for name in _SUMS}
+        every, cold = _sums(outcomes, ""), _sums(outcomes, "cold_")
+        slices = {"": every, "/warm": {name: every[name] - cold[name] for name in _SUMS}, "/cold": cold}
+        for suffix, prefix in _COLD_ONE_WAY.items():
+            if f"{prefix}n" in outcomes:
+                slices[suffix] = _sums(outcomes, prefix)
         statistics = {}
-        for suffix, sums in (("", every), ("/warm", warm), ("/cold", cold)):
+        for suffix, sums in slices.items():
             some = sums["n"] > 0
             if not some.any():
                 continue
@@ -185,6 +204,10 @@ class Holdout(EvaluationProtocol):
         if rated.times is None:
             raise NotApplicableError(f"holdout by time: '{dataset.name}' has no times: use --by random")
         return time_holdout(rated.times)
+
+
+def _sums(outcomes: Arrays, prefix: str) -> dict[str, Values]:
+    return {name: outcomes[f"{prefix}{name}"].astype(np.float64) for name in _SUMS}
 
 
 def _rmse(totals: Values) -> Values:
@@ -211,26 +234,10 @@ def _pair_order(rows: Interactions) -> npt.NDArray[np.int64]:
     return np.lexsort((rows.items, rows.users))
 
 
-def _known(*parts: Interactions) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Users and items with a row in ``parts``."""
-    users, items = np.zeros(parts[0].n_users, dtype=bool), np.zeros(parts[0].n_items, dtype=bool)
-    for part in parts:
+def _count_cold(test: Interactions, *training: Interactions) -> int:
+    """Test rows whose user or item has no training row."""
+    users, items = np.zeros(test.n_users, dtype=bool), np.zeros(test.n_items, dtype=bool)
+    for part in training:
         users[part.users] = True
         items[part.items] = True
-    return users, items
-
-
-def _has_row(seen: sparse.csr_matrix) -> npt.NDArray[np.bool_]:
-    """(n_items,) items with an entry in any user's row."""
-    known = np.zeros(seen.shape[1], dtype=bool)
-    known[seen.indices] = True
-    return known
-
-
-def _cold(
-    users: npt.NDArray[np.integer],
-    items: npt.NDArray[np.integer],
-    known_users: npt.NDArray[np.bool_],
-    known_items: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.bool_]:
-    return ~(known_users[users] & known_items[items])
+    return int(np.count_nonzero(~(users[test.users] & items[test.items])))

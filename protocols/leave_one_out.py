@@ -21,6 +21,7 @@ from protocols.splits import (
     fingerprint,
     generator,
     keep_latest,
+    known,
     leave_latest_out,
     leave_random_out,
     sample_of_users,
@@ -41,6 +42,12 @@ from protocols.types import (
 
 K = metrics.TOP_K
 
+UserValues = dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]
+"""Metric -> (u,) users and the value of each."""
+
+_SLICED = (f"hr@{K}", f"ndcg@{K}", "mrr", f"hr@{K}/full")
+"""Metrics that are also told apart for warm and cold held-out items."""
+
 
 class LeaveOneOut(EvaluationProtocol):
     """HR@10, NDCG@10 and MRR of one held-out item a user (He et al. 2017), with ties as expectations.
@@ -54,6 +61,13 @@ class LeaveOneOut(EvaluationProtocol):
     objective = f"ndcg@{K}"
     higher_is_better = True
     columns = {"HR@10": "hr@10", "NDCG": "ndcg@10", "HR full": "hr@10/full"}
+    baseline = "popularity"
+    slices = {"warm": "/warm", "cold item": "/cold-item"}
+    slice_columns = {"HR@10": "hr@10"}
+    slices_note = (
+        "Warm: held-out items that have training rows; cold item: held-out items that have none. Every test user has "
+        "training rows. An algorithm that uses no metadata knows nothing of a cold item."
+    )
 
     @dataclass(frozen=True)
     class Config:
@@ -151,7 +165,8 @@ class LeaveOneOut(EvaluationProtocol):
 
         Returns:
             On the candidates, for each of m test users: ``users``, ``positive_score``, ``n_better``, ``n_tied``,
-            ``n_candidates``; ``pair_scores`` (p,) as scored. For each of ``question.rank_users`` (all test users, or a
+            ``n_candidates``, ``cold_item`` (bool: the held-out item has no training row); ``pair_scores`` (p,) as
+            scored. For each of ``question.rank_users`` (all test users, or a
             sample): ``users_full``, ``positive_score_full``, ``n_better_full``, ``n_tied_full``, ``n_candidates_full``
             ``top_items`` (·, 10), ``novelty`` and, with genres, ``diversity`` (float64, NaN for a list that has none)
             and ``listed_without_genres``. ``n_items`` (1,). Integers are int32, scores keep the scorer's dtype.
@@ -174,6 +189,7 @@ class LeaveOneOut(EvaluationProtocol):
             "n_better": better,
             "n_tied": tied,
             "n_candidates": np.diff(starts, append=len(scores)).astype(np.int32),
+            "cold_item": ~known(seen)[1][labels["positive_items"].astype(np.int32)],
             "pair_scores": scores,
             "users_full": ranked,
             "positive_score_full": full.positive_score,
@@ -193,7 +209,11 @@ class LeaveOneOut(EvaluationProtocol):
 
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
         """Means over users of ``hr@10``, ``ndcg@10``, ``mrr``; where the catalogue was ranked the same with ``/full``,
-        ``coverage@10``, ``novelty@10`` and ``diversity@10`` of its lists, and how many listed items had no genre."""
+        ``coverage@10``, ``novelty@10`` and ``diversity@10`` of its lists, and how many listed items had no genre.
+
+        Over users whose held-out item has training rows (``/warm``) or none (``/cold-item``): the figures on the
+        candidates, and ``hr@10/full``.
+        """
         figures = {name: float(np.mean(values)) for name, (_, values) in _user_values(outcomes).items()}
         if len(outcomes["top_items"]):
             figures[f"coverage@{K}"] = metrics.coverage(
@@ -254,7 +274,7 @@ def _flatten(split: Split) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]
     )
 
 
-def _user_values(outcomes: Arrays) -> dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]:
+def _user_values(outcomes: Arrays) -> UserValues:
     """Metric name -> users and their values; a suffix without users has no metric."""
     values = {}
     for suffix in ("", "/full"):
@@ -266,13 +286,28 @@ def _user_values(outcomes: Arrays) -> dict[str, tuple[npt.NDArray[np.int32], npt
             values[f"ndcg@{K}{suffix}"] = (users, metrics.ndcg(better, tied, K))
             values[f"mrr{suffix}"] = (users, metrics.reciprocal_rank(better, tied))
     for name in ("novelty", "diversity"):
-        known = np.isfinite(outcomes[name]) if name in outcomes else np.zeros(0, dtype=bool)
-        if known.any():
+        defined = np.isfinite(outcomes[name]) if name in outcomes else np.zeros(0, dtype=bool)
+        if defined.any():
             values[f"{name}@{K}"] = (
-                outcomes["users_full"][known].astype(np.int32),
-                outcomes[name][known].astype(np.float64),
+                outcomes["users_full"][defined].astype(np.int32),
+                outcomes[name][defined].astype(np.float64),
             )
-    return values
+    return values | _slices(values, outcomes)
+
+
+def _slices(values: UserValues, outcomes: Arrays) -> UserValues:
+    """The figures over warm and cold held-out items; none from side files that do not know which were cold."""
+    if "cold_item" not in outcomes:
+        return {}
+    cold_users = outcomes["users"][outcomes["cold_item"].astype(bool)]
+    slices = {}
+    for name in _SLICED:
+        users, of_users = values.get(name, (np.empty(0, np.int32), np.empty(0)))
+        cold = np.isin(users, cold_users)
+        for suffix, some in (("/warm", ~cold), ("/cold-item", cold)):
+            if some.any():
+                slices[f"{name}{suffix}"] = (users[some], of_users[some])
+    return slices
 
 
 def _genres(dataset: Dataset) -> sparse.csr_matrix | None:

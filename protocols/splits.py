@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from datasets.errors import NotApplicableError
 from datasets.types import IntArray, Interactions
@@ -120,6 +121,13 @@ def sample_of_users(users: npt.NDArray[np.int32], n_pairs: int) -> npt.NDArray[n
         return users
     draws = generator(0, Stream.RANK_SAMPLE).random(len(users))
     return np.sort(users[np.argsort(draws, kind="stable")[:RANKED_SAMPLE]])
+
+
+def known(seen: sparse.csr_matrix) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(n_users,) users and (n_items,) items with an entry in ``seen`` (n_users, n_items): all others are cold."""
+    items = np.zeros(seen.shape[1], dtype=bool)
+    items[seen.indices] = True
+    return np.diff(seen.indptr) > 0, items
 
 
 def fingerprint(

@@ -6,10 +6,11 @@ Paired tests and effect sizes look at column 0 of its sums, on the users that bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from protocols.types import UserStatistic
 
 Values = npt.NDArray[np.float64]
 Pair = tuple[str, str]
+Name = TypeVar("Name", bound=Hashable)
 
 DRAWS = 2_000
 LEVEL = 95.0
@@ -114,6 +116,24 @@ def difference_interval(a: UserStatistic, b: UserStatistic, draws: int = DRAWS, 
     return _interval(_figure(a) - _figure(b), values[:, 0] - values[:, 1])
 
 
+def way_between(row: UserStatistic, start: UserStatistic, end: UserStatistic) -> UserStatistic:
+    """How far a row goes from ``start`` (0) to ``end`` (1) in their metric: (row - start) / (end - start).
+
+    On the users that all three have, and one statistic, so that a resample gives all three the same weights. Its sums
+    are those of all three, so it is for the bootstrap alone. Undefined (NaN) where start and end are equal.
+    """
+    three = on_common_users([row, start, end])
+    bounds = np.cumsum([statistic.sums.shape[1] for statistic in three])[:-1]
+
+    def share(totals: Values) -> Values:
+        parts = np.split(totals, bounds, axis=-1)
+        own, low, high = (statistic.combine(part) for statistic, part in zip(three, parts, strict=True))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(high == low, np.nan, (own - low) / (high - low))
+
+    return UserStatistic(three[0].users, np.hstack([statistic.sums for statistic in three]), share)
+
+
 def _user_weights(n_users: int, draws: int, seed: int) -> Iterator[Values]:
     """Tiles (·, n_users) of multinomial counts; the draws do not depend on the size of a tile."""
     rng = np.random.default_rng(seed)
@@ -196,19 +216,41 @@ def permutation_p_values(rows: Mapping[str, UserStatistic], seed: int = 0) -> di
     Returns:
         p by (earlier, later) row name, in the order of ``rows``.
     """
-    pairs = list(combinations(rows, 2))
+    return _sign_flip_p(rows, list(combinations(rows, 2)), np.abs, seed)
+
+
+def better_than_p_values(
+    rows: Mapping[str, UserStatistic], reference: str, higher_is_better: bool, seed: int = 0
+) -> dict[str, float]:
+    """One-sided sign-flip permutation test of every other row against ``rows[reference]``: is the row better?
+
+    As ``permutation_p_values``, but only differences in favour of the row are extreme: p is small where the row is
+    better, near 1 where it is worse, and not corrected. ``higher_is_better`` speaks of column 0 of the sums.
+
+    Returns:
+        p by row name, in the order of ``rows`` without the reference.
+    """
+    pairs = [(name, reference) for name in rows if name != reference]
+    found = _sign_flip_p(rows, pairs, np.positive if higher_is_better else np.negative, seed)
+    return {name: p for (name, _), p in found.items()}
+
+
+def _sign_flip_p(
+    rows: Mapping[str, UserStatistic], pairs: Sequence[Pair], extremity: Callable[[Values], Values], seed: int
+) -> dict[Pair, float]:
+    """p of each pair: how often ``extremity`` of the difference first - second is reached when users' signs flip."""
     if not pairs:
         return {}
     columns, left, right = _difference_columns(rows, pairs)
     draws = max(10_000, 200 * len(pairs))
     totals = columns.sum(axis=0)
-    observed = np.abs(totals[left] - totals[right])
+    observed = extremity(totals[left] - totals[right])
     sizes = np.abs(columns).sum(axis=0)
     reached = observed - 1e-10 * (sizes[left] + sizes[right])  # sums that are equal but for rounding count as reached
     extreme = np.zeros(len(pairs), dtype=np.int64)
     for flips in _flips(len(columns), draws, seed):
         flipped = totals - 2.0 * (flips @ columns)
-        extreme += np.count_nonzero(np.abs(flipped[:, left] - flipped[:, right]) >= reached, axis=0)
+        extreme += np.count_nonzero(extremity(flipped[:, left] - flipped[:, right]) >= reached, axis=0)
     return dict(zip(pairs, ((1 + extreme) / (1 + draws)).tolist(), strict=True))
 
 
@@ -252,13 +294,14 @@ def _flips(n_users: int, draws: int, seed: int) -> Iterator[Values]:
         yield np.unpackbits(octets, axis=1, count=n_users).astype(np.float64)
 
 
-def holm(p_values: Mapping[Pair, float]) -> dict[Pair, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """p values adjusted for all of ``p_values`` (Holm 1979): step down, monotone, at most 1."""
-    adjusted, highest = {}, 0.0
-    for step, pair in enumerate(sorted(p_values, key=lambda pair: p_values[pair])):
-        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[pair]))
-        adjusted[pair] = highest
-    return {pair: adjusted[pair] for pair in p_values}
+    adjusted: dict[Name, float] = {}
+    highest = 0.0
+    for step, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[name]))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
 
 
 def rank_groups(

@@ -121,6 +121,14 @@ class EvaluationProtocol(ABC):
     higher_is_better: ClassVar[bool]
     columns: ClassVar[dict[str, str]]
     """Table header -> metric, in the order in which tables print them."""
+    baseline: ClassVar[str]
+    """The algorithm whose default row is the start of the way to the oracle, on data whose best score is known."""
+    slices: ClassVar[dict[str, str]]
+    """Table header -> suffix of the metrics over the warm and the cold test rows alone."""
+    slice_columns: ClassVar[dict[str, str]]
+    """Table header -> metric that tables print for each slice, the primary one first."""
+    slices_note: ClassVar[str]
+    """What warm and cold mean, and what a model can know of a cold row."""
 
     @dataclass(frozen=True)
     class Config:
@@ -179,7 +187,8 @@ class UserStatistic:
 
     Attributes:
         users: (u,) int32 ascending.
-        sums: (u, s) float64 per-user sufficient sums; paired tests compare users by column 0 (a hit, a squared error).
+        sums: (u, s) float64 per-user sufficient sums; paired tests compare users by column 0 (a hit, a squared error),
+            column 1 is the number of test rows.
         combine: (..., s) totals over (resampled) users -> (...) values of the metric.
     """
 

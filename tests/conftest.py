@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from algorithms.registry import ALGORITHMS
+
 ROOT = Path(__file__).resolve().parent.parent
 MISBEHAVING = ROOT / "tests" / "plugins" / "misbehaving.py"
+NETWORKS = [name for name, spec in ALGORITHMS.items() if spec.extra in ("torch", "tensorflow")]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from conftest import NETWORKS, CommandLine
 
 if find_spec("pytorch_lightning") is None or find_spec("tensorflow_recommenders") is None:
     pytest.skip("the extras torch and tensorflow are not installed", allow_module_level=True)
 
-NETWORKS = ("keras-mf", "keras-deep-mf", "tfrs-gmf", "ncf", "neumf", "ncf-diversity", "ncf-mmr")
 SHORT = [argument for name in NETWORKS for argument in ("--set", f"{name}.epochs=1")]
 
 

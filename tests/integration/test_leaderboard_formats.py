@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import resource
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -34,11 +35,12 @@ def board(measured: CommandLine, form: str) -> str:
 
 
 def markdown_rows(text: str) -> list[tuple[str, dict[str, str], str]]:
-    """(protocol, cells by header, all notes of the table) of every row."""
+    """(protocol, cells by header, all notes of the table) of every row of the main tables."""
     found = []
     for section in text.split("### ")[1:]:
         title, *lines = section.splitlines()
-        headers, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
+        main = takewhile(lambda line: line[:1] == "|", lines[1:])
+        headers, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in main]
         notes = "\n".join(line for line in lines if line.startswith("* "))
         found += [(title.split(" · ")[1].split(" ")[0], dict(zip(headers, row, strict=True)), notes) for row in rows]
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from conftest import MISBEHAVING, ROOT, CommandLine
+from conftest import MISBEHAVING, NETWORKS, ROOT, CommandLine
 
 from algorithms.registry import ALGORITHMS
 
@@ -269,7 +269,6 @@ def test_bad_data_is_refused_with_file_line_and_reason(
     assert not benchmarks.results.exists()
 
 
-NETWORKS = [name for name, spec in ALGORITHMS.items() if spec.extra in ("torch", "tensorflow")]
 OTHERS = [name for name in ALGORITHMS if name not in NETWORKS]
 EVERY_ALGORITHM = pytest.mark.parametrize(
     "algorithms", [OTHERS, pytest.param(NETWORKS, marks=pytest.mark.slow)], ids=["quick ones", "networks"]

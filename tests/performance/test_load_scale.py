@@ -43,16 +43,6 @@ print(json.dumps([seconds, peak, dataset.fingerprint, len(dataset.interactions)]
 """
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with an ML-20M-shaped ``ml-20m``."""
-    from make_ml20m import write
-
-    root = tmp_path_factory.mktemp("data")
-    write(root / "ml-20m")
-    return root
-
-
 def load(data: Path, cache: Path) -> tuple[float, int, str, int]:
     variables = {**os.environ, "RECGAUGE_DATA": str(data), "RECGAUGE_CACHE": str(cache)}
     done = subprocess.run(
@@ -62,9 +52,9 @@ def load(data: Path, cache: Path) -> tuple[float, int, str, int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-def test_the_first_load_and_the_cached_one(data: Path, tmp_path: Path) -> None:
-    seconds, peak, fingerprint, rows = load(data, tmp_path)
-    cached, cached_peak, same, _ = load(data, tmp_path)
+def test_the_first_load_and_the_cached_one(ml20m: Path, tmp_path: Path) -> None:
+    seconds, peak, fingerprint, rows = load(ml20m, tmp_path)
+    cached, cached_peak, same, _ = load(ml20m, tmp_path)
     print(f"first {seconds:.1f} s, {peak / 2**30:.2f} GiB; cached {cached:.4f} s, {cached_peak / 2**30:.2f} GiB")
     assert rows == 20_000_263 and same == fingerprint
     assert seconds <= FIRST_LOAD_S and peak <= FIRST_LOAD_BYTES
@@ -72,7 +62,7 @@ def test_the_first_load_and_the_cached_one(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is the control")
-def test_parsing_against_pandas(data: Path) -> None:
+def test_parsing_against_pandas(ml20m: Path) -> None:
     """In turn, warm. Half the time of pandas up to 3.0, which reads in one thread, checks nothing and encodes no ids.
 
     The parallel reader of pandas 3.1 is as fast as ours (ratios .4 to 1.6 were seen): there the bound only guards
@@ -80,7 +70,7 @@ def test_parsing_against_pandas(data: Path) -> None:
     """
     import pandas
 
-    path = data / "ml-20m" / "ratings.csv"
+    path = ml20m / "ml-20m" / "ratings.csv"
     types = {"userId": np.int64, "movieId": np.int64, "rating": np.float32, "timestamp": np.int64}
     ratios = []
     for _ in range(6):

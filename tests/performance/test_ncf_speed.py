@@ -18,11 +18,10 @@ LOWEST_SPEED = 0.90
 def test_training_is_as_fast_as_a_plain_loop(movielens: Path, ratio_to_control: Callable[..., Ratio]) -> None:
     """Our speed divided by the control's; only ours checks negatives against the training rows."""
     torch = pytest.importorskip("torch")
-    import plain_ncf
-
     from algorithms.ncf import NCF
     from algorithms.types import FitContext, Task, TrainSet
     from datasets.movielens import MovieLensSmall
+    from performance import plain_ncf
 
     torch.set_num_threads(1)
     loader = MovieLensSmall()

@@ -27,13 +27,9 @@ PLANNING_BYTES, CELL_BYTES = 4 << 30, 6 << 30
 
 
 @pytest.fixture(scope="module")
-def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def variables(ml20m: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An ML-20M-shaped ``ml-20m`` and an empty cache."""
-    from make_ml20m import write
-
-    root = tmp_path_factory.mktemp("data")
-    write(root / "ml-20m")
-    return {**os.environ, "RECGAUGE_DATA": str(root), "RECGAUGE_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    return {**os.environ, "RECGAUGE_DATA": str(ml20m), "RECGAUGE_CACHE": str(tmp_path_factory.mktemp("cache"))}
 
 
 def run(variables: dict[str, str], *arguments: str) -> str:

@@ -109,6 +109,14 @@ class ReadsData(Constant):
             setattr(self, path.stem, np.load(path))
 
 
+class ReadsTruth(Constant):
+    """Reads what generated data were drawn from."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        split = Path(train.interactions.users.filename).parent.parent
+        np.load(split / "truth" / "truth_noise.npy")
+
+
 class ReadsDataQuietly(Constant):
     """Tries the file by name and hides the refusal."""
 
@@ -181,6 +189,7 @@ ALGORITHMS = (
     _spec("raises", Raises),
     _spec("not-finite", NotFinite),
     _spec("reads-data", ReadsData),
+    _spec("reads-truth", ReadsTruth),
     _spec("reads-data-quietly", ReadsDataQuietly),
     _spec("reads-data-by-process", ReadsDataByProcess),
     _spec("prefers-first", PrefersFirst),

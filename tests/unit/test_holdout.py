@@ -85,6 +85,53 @@ def test_sums_are_per_user_clipped_and_cold_rows_apart() -> None:
     assert "r2/warm" not in figures  # one row has no variance
 
 
+def with_both_cold() -> Split:
+    """The same with a test row of user 3 and item 3, neither of which has a training row."""
+    test = interactions([2, 0, 1, 0, 3], [1, 4, 0, 2, 3], [3, 1, 5, 2, 5], 4, 5)
+    return replace(hand_made(), test=test)
+
+
+def test_cold_users_and_cold_items_by_hand() -> None:
+    outcomes = outcomes_of(with_both_cold(), PerItem(0))  # squared errors 4, 9, 16, 0, 4 in the order of test rows
+    figures = Holdout().metrics(outcomes)
+    assert figures["rmse/warm"] == pytest.approx(4)
+    assert figures["rmse/cold"] == pytest.approx(np.sqrt(17 / 4))
+    assert figures["rmse/cold-user"] == pytest.approx(np.sqrt((4 + 4) / 2))
+    assert figures["rmse/cold-item"] == pytest.approx(np.sqrt((9 + 0 + 4) / 3))
+    assert figures["mae/cold-user"] == pytest.approx(2)
+    assert figures["mae/cold-item"] == pytest.approx(5 / 3)
+    assert figures["r2/cold-user"] == pytest.approx(1 - 8 / 2)
+    assert figures["r2/cold-item"] == pytest.approx(1 - 13 / (30 - 8**2 / 3))
+    n = {name: s.sums[:, 1].sum() for name, s in Holdout().per_user(outcomes).items()}
+    for name in ("rmse", "r2", "mae"):
+        by_slice = {suffix: n[name + suffix] for suffix in ("", "/warm", "/cold", "/cold-user", "/cold-item")}
+        assert by_slice == {"": 5, "/warm": 1, "/cold": 4, "/cold-user": 2, "/cold-item": 3}
+
+
+def test_side_files_without_the_two_kinds_of_cold_have_the_other_figures() -> None:
+    outcomes = outcomes_of(with_both_cold(), PerItem(0))
+    old = {name: array for name, array in outcomes.items() if not name.startswith(("cold_user_", "cold_item_"))}
+    new = Holdout().metrics(outcomes)
+    kept = [name for name in new if not name.endswith(("/cold-user", "/cold-item"))]
+    assert Holdout().metrics(old) == {name: new[name] for name in kept}
+    assert list(new)[: len(kept)] == kept, "new figures come after the others"
+
+
+def test_folds_pool_cold_rows() -> None:
+    """Two folds: user 2 is cold in the first and warm in the second, where its row with item 3 has a cold item."""
+    first = hand_made()
+    second = replace(
+        first,
+        train=interactions([0, 1, 2], [0, 1, 1], [4, 2, 3], 4, 5),
+        test=interactions([2, 1], [3, 0], [4, 1], 4, 5),
+    )
+    folds = [Holdout().per_user(outcomes_of(split, PerItem(0))) for split in (first, second)]
+    pooled = pool([fold["rmse/cold-item"] for fold in folds])
+    assert pooled.users.tolist() == [0, 2]
+    assert pooled.sums.tolist() == [[9, 2], [1, 1]]
+    assert "rmse/cold-user" not in folds[1]
+
+
 def test_without_a_scale_nothing_is_clipped() -> None:
     assert outcomes_of(hand_made(None), PerItem(0))["sse"].tolist() == [9, 25, 4]
 

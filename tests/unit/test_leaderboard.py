@@ -17,7 +17,7 @@ import pytest
 from benchmarks import compare
 from benchmarks import leaderboard as boards
 from benchmarks.environment import digest
-from benchmarks.records import Record, write
+from benchmarks.records import Record, read_all, write
 from benchmarks.render import render
 from datasets.errors import UserError
 
@@ -167,7 +167,7 @@ def test_what_is_undefined_is_null(put: Callable[..., Record], tmp_path: Path) -
     outcomes |= {f"cold_{name}": outcomes[name] * [1, 0] for name in ("n", "sse", "sae")}
     outcomes |= {"cold_sum_y": np.array([3.0, 0]), "cold_sum_y2": np.array([9.0, 0])}
     rows = strict_rows(boards.build([put("only", outcomes, protocol="holdout", config=HOLDOUT)], tmp_path))
-    assert rows[0]["metrics"]["r2/cold"] == {"mean": None, "low": None, "high": None}
+    assert rows[0]["metrics"]["r2/cold"] == {"mean": None, "low": None, "high": None, "n": 1}
     assert rows[0]["table"]["minimum_detectable_difference"] is None
     assert rows[0]["spread"] is None and rows[0]["not_measured"]["spread"]
 
@@ -217,9 +217,227 @@ def test_figures_without_users_are_means_over_records(put: Callable[..., Record]
         for seed, (coverage, diversity) in enumerate([(0.2, None), (0.4, 0.7)])
     ]
     (row,) = one_table(records, tmp_path).rows
-    assert row["metrics"]["coverage@10"] == {"mean": pytest.approx(0.3), "low": None, "high": None}
+    assert row["metrics"]["coverage@10"] == {"mean": pytest.approx(0.3), "low": None, "high": None, "n": None}
     assert row["metrics"]["diversity@10"]["mean"] == 0.7
     assert row["metrics"]["hr@10"]["low"] is not None
+
+
+def test_n_counts_test_rows_once_for_all_seeds_and_once_for_each_split(
+    put: Callable[..., Record], tmp_path: Path
+) -> None:
+    splits = {"split": "1" * 64, "split_seed": 1}, {"split": "2" * 64, "split_seed": 2}
+    sizes = (errors([1.0, 1.0], [2, 3]), errors([1.0, 1.0], [4, 1], [0, 5]))
+    records = [
+        put("a", of_split, protocol="holdout", config=HOLDOUT, seed=seed, **changes)
+        for seed in (0, 1, 2)
+        for of_split, changes in zip(sizes, splits, strict=True)
+    ]
+    (row,) = one_table(records, tmp_path).rows
+    assert row["metrics"]["rmse"]["n"] == row["metrics"]["r2/warm"]["n"] == 10
+
+
+def test_n_counts_the_rows_of_all_folds(put: Callable[..., Record], tmp_path: Path) -> None:
+    folds = [errors([4.0, 1.0], [1, 3], [0, 1]), errors([2.0, 5.0], [2, 2], [1, 7])]
+    records = [
+        put("a", outcomes, protocol="holdout", config={"folds": 2, "fold": fold, "by": "random"}, split=f"{fold}")
+        for fold, outcomes in enumerate(folds)
+    ]
+    assert one_table(records, tmp_path).rows[0]["metrics"]["mae"]["n"] == 8
+
+
+# --- warm and cold ---------------------------------------------------------------------------------------------------
+
+
+def cold_errors(cold_user: list[int], cold_item: list[int], level: float = 1.0) -> dict[str, np.ndarray]:
+    """Users of two test rows each, of which so many have a cold user or a cold item; no row has both."""
+    outcomes = errors([2 * level] * len(cold_user), [2] * len(cold_user))
+    for prefix, n in (("cold_user_", cold_user), ("cold_item_", cold_item), ("cold_", np.add(cold_user, cold_item))):
+        share = np.array(n) / 2
+        outcomes |= {f"{prefix}{name}": outcomes[name] * share for name in ("n", "sse", "sae", "sum_y", "sum_y2")}
+    return outcomes
+
+
+def block_of(text: str) -> list[str]:
+    """Lines of the block of slices, each with single spaces."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    start = next(place for place, line in enumerate(lines) if line.startswith("warm and cold test rows"))
+    end = next(place for place, line in enumerate(lines[start + 2 :], start + 2) if not line)
+    return lines[start:end]
+
+
+def test_slices_stand_below_the_table_with_their_counts(
+    put: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cold_user, cold_item = [2] * 600 + [0] * 900, [0] * 600 + [1] * 3 + [0] * 897
+    records = [
+        put(name, cold_errors(cold_user, cold_item, level), protocol="holdout", config=HOLDOUT)
+        for name, level in (("worse", 4.0), ("good", 1.0))
+    ]
+    table = one_table([*records, put("broken", None, protocol="holdout", config=HOLDOUT)], tmp_path)
+    terminal = render([table], {}, "terminal")
+    title, names, counts, _, *rows = block_of(terminal)
+    assert title == "warm and cold test rows: RMSE, R²"
+    assert names == "warm cold user cold item"
+    assert counts == "algorithm (n=1,797) R² (n=1,200) R² (n=3) R²"
+    assert rows == ["good 1.000 .000 1.000 .000 1.000 .000", "worse 2.000 -3.000 2.000 -3.000 2.000 -3.000"]
+    assert "damped-bias rating" in " ".join(terminal.split())
+    assert max(map(len, terminal.splitlines())) <= 80
+    markdown = render([table], {}, "markdown")
+    assert "| cold user (n=1,200) | 95 % | R² | cold item (n=3) | 95 % | R² |" in markdown
+    assert "| worse | 2.000 | 2.000–2.000 | -3.000 |" in markdown
+
+
+def test_two_slices_have_their_intervals_in_the_terminal(
+    put: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    outcomes = {**hits(1, 0, 1, 0), "cold_item": np.array([0, 0, 0, 1], dtype=bool)}
+    text = render([one_table([put("neumf-with-a-name-as-long-as-this", outcomes)], tmp_path)], {}, "terminal")
+    title, names, counts, _, row = block_of(text)
+    assert (title, names) == ("warm and cold test rows: HR@10", "warm cold item")
+    assert counts == "algorithm (n=3) 95 % (n=1) 95 %"
+    assert row.endswith(" .667 .000–1.000 .000 .000–.000")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("cold", [None, False])
+def test_without_cold_rows_there_is_no_block(put: Callable[..., Record], tmp_path: Path, cold: bool | None) -> None:
+    """Nor where a side file of an older version does not know which rows were cold."""
+    outcomes = hits(1, 0) if cold is None else {**hits(1, 0), "cold_item": np.array([cold, cold])}
+    table = one_table([put("a", outcomes)], tmp_path)
+    assert ("hr@10/warm" in table.rows[0]["metrics"]) == (cold is False)
+    for form in ("terminal", "markdown"):
+        assert "cold" not in render([table], {}, form)
+
+
+def test_published_records_make_tables() -> None:
+    results = Path(__file__).parents[2] / "results" / "reference"
+    records, unreadable = read_all(results)
+    assert records and not unreadable
+    text = render(boards.build(records, results), {}, "terminal")
+    assert "leave-one-out" in text and "holdout" in text
+
+
+# --- the way to the oracle -------------------------------------------------------------------------------------------
+
+
+def ten_times(*row: int) -> dict[str, np.ndarray]:
+    return hits(*row * 10)
+
+
+@pytest.fixture
+def known_truth(put: Callable[..., Record], tmp_path: Path) -> boards.Table:
+    """Of every ten users the oracle hits 8, ease 6, popularity 4 or, with other options, 5."""
+    return one_table(
+        [
+            put("popularity", ten_times(1, 1, 1, 1, 0, 0, 0, 0, 0, 0)),
+            put("popularity", ten_times(1, 1, 1, 1, 1, 0, 0, 0, 0, 0), label="days=3"),
+            put("oracle", ten_times(1, 1, 1, 1, 1, 1, 1, 1, 0, 0)),
+            put("ease", ten_times(1, 1, 1, 1, 1, 1, 0, 0, 0, 0)),
+            put("broken", None),
+        ],
+        tmp_path,
+    )
+
+
+def test_the_oracle_stands_first_and_apart(known_truth: boards.Table) -> None:
+    assert [(boards.row_name(row), row["rank"], row["group"]) for row in known_truth.rows] == [
+        ("oracle", None, None),
+        ("ease", 1, 1),
+        ("popularity (days=3)", 2, 2),
+        ("popularity", 3, 3),
+        ("broken", None, None),
+    ]
+    assert known_truth.rows[0]["metrics"]["hr@10"]["mean"] == pytest.approx(0.8)
+    evidence = known_truth.evidence
+    assert list(evidence.p) == [("1", "2"), ("1", "3"), ("2", "3")]
+    assert evidence.rank_agreement is not None and evidence.rank_agreement["n_rows"] == 2
+
+
+def test_the_way_from_the_baseline_to_the_oracle(known_truth: boards.Table) -> None:
+    ways = {boards.row_name(row): row["to_oracle"] for row in known_truth.rows}
+    assert ways["oracle"] is None and ways["broken"] is None
+    assert ways["popularity"] == {"mean": 0, "low": 0, "high": 0}
+    assert ways["ease"]["mean"] == pytest.approx(0.5) and ways["popularity (days=3)"]["mean"] == pytest.approx(0.25)
+    assert 0.3 < ways["ease"]["low"] < 0.5 < ways["ease"]["high"] < 0.7
+    markdown = render([known_truth], {}, "markdown")
+    assert re.search(r"\| grp \| algorithm \|.* HR full \| way \| fit s \|", markdown)
+    assert re.search(r"\| 1 \| ease \|.*\| \.600 \| \.50 \| 0\.25 \|", markdown)
+    assert "how far a row goes in HR@10 from popularity (0) to the oracle (1)" in markdown
+    assert "No row is better than the oracle (smallest corrected p = 1.000)" in markdown
+    (oracle, ease, *_, broken) = csv.DictReader(io.StringIO(render([known_truth], {}, "csv")))
+    assert (oracle["to_oracle"], broken["to_oracle"], oracle["rank"]) == ("", "", "")
+    assert float(ease["to_oracle"]) == pytest.approx(0.5) and float(ease["to_oracle low"]) == ways["ease"]["low"]
+    rows = strict_rows([known_truth])
+    assert rows[1]["to_oracle"] == ways["ease"]
+    better = rows[0]["table"]["better_than_oracle"]
+    assert better == {"ease": 1.0, "popularity (days=3)": 1.0, "popularity": 1.0}
+
+
+def test_the_way_of_errors_is_in_rmse(put: Callable[..., Record], tmp_path: Path) -> None:
+    squares = {"bias": 4.0, "als": 2.25, "oracle": 1.0}
+    records = [
+        put(name, errors([2 * square] * 9, [2] * 9), protocol="holdout", config=HOLDOUT)
+        for name, square in squares.items()
+    ]
+    table = one_table(records, tmp_path)
+    assert [row["algorithm"] for row in table.rows] == ["oracle", "als", "bias"]
+    assert table.rows[1]["to_oracle"] == {edge: pytest.approx(0.5) for edge in ("mean", "low", "high")}
+
+
+def test_a_leak_is_cried_out(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [
+        put("oracle", ten_times(1, 1, 1, 0, 0)),
+        put("cheat", ten_times(1, 1, 1, 1, 1)),
+        put("honest", ten_times(1, 1, 0, 0, 0)),
+        put("lucky", hits(*[1, 1, 1, 0, 0] * 9, 1, 1, 1, 1, 0)),
+    ]
+    table = one_table(records, tmp_path)
+    p = table.evidence.better_than_oracle
+    assert p is not None and p["cheat"] < 0.001 and p["honest"] == 1.0 and p["lucky"] > 0.5
+    text = render([table], {}, "markdown")
+    (alarm,) = [line for line in text.splitlines() if line.startswith("* LEAK OR BUG:")]
+    assert "cheat (p < .001)" in alarm and "honest" not in alarm and "lucky" not in alarm
+    assert "No row is better" not in text
+    assert all(row["to_oracle"] is None for row in table.rows), "popularity, where the way starts, has no row"
+    assert "| way |" not in text
+
+
+def test_without_an_oracle_nothing_is_said_of_it(put: Callable[..., Record], tmp_path: Path) -> None:
+    """Nor where the oracle's row failed."""
+    for records in ([put("popularity", hits(1, 0))], [put("popularity", hits(1, 0)), put("oracle", None)]):
+        table = one_table(records, tmp_path)
+        assert table.evidence.better_than_oracle is None and table.rows[0]["to_oracle"] is None
+        assert "better than" not in render([table], {}, "markdown")
+    (line,) = csv.DictReader(io.StringIO(render([one_table(records[:1], tmp_path)], {}, "csv")))
+    assert line["to_oracle"] == line["to_oracle high"] == ""
+
+
+def test_an_oracle_alone_is_a_table(put: Callable[..., Record], tmp_path: Path) -> None:
+    table = one_table([put("oracle", hits(1, 0))], tmp_path)
+    assert table.evidence.better_than_oracle == {} and "nan" not in render([table], {}, "terminal").lower()
+    assert strict_rows([table])[0]["rank"] is None
+
+
+def test_a_full_table_with_an_oracle_fits_eighty_columns(
+    put: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    records = [
+        put(name, {**hits(1, 0, seed), "cold_item": np.array([0, 0, 1])}, seed=seed, search_s=4321.0)
+        for name in ("oracle", "popularity", "lightfm-hybrid", "keras-deep-mf")
+        for seed in (0, 1)
+    ]
+    text = render([one_table(records, tmp_path)], {}, "terminal")
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"^grp +algorithm +HR@10 .* way +fit s +search +users/s +MiB$", text, re.MULTILINE)
+
+
+def test_compare_knows_the_oracle(known_truth: boards.Table) -> None:
+    text = compare.describe([known_truth], "ease", "oracle")
+    assert "ease − oracle: -.200" in text and "oracle is better than ease" in text
+    assert "not corrected: the oracle is in no pair of the table" in text
 
 
 # --- what a table says below and beside its figures ------------------------------------------------------------------

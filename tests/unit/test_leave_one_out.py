@@ -194,6 +194,70 @@ def test_outcomes_by_hand() -> None:
     assert {name: s.combine(s.sums.sum(axis=0)) for name, s in protocol.per_user(outcomes).items()} == figures
 
 
+def warm_and_cold() -> Dataset:
+    """User 0 is tested on item 2, which nobody else rated, user 1 on item 3, of user 0's oldest row; 30 items."""
+    rows = small().interactions
+    items = np.array([3, 1, 7, 2, 5, 0, 3, 4, 6], np.int32)
+    return replace(small(), interactions=replace(rows, items=items, n_items=30), item_ids=np.arange(30))
+
+
+def items_by_number() -> Matrix:
+    """Higher items score higher, but for user 1, whose test item is best."""
+    scores = np.tile(np.arange(30.0), (3, 1))
+    scores[1, 3] = 99
+    return Matrix(scores)
+
+
+def test_warm_and_cold_items_by_hand() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40))
+    outcomes = evaluate(protocol, protocol.split(warm_and_cold(), 42), items_by_number())
+    assert outcomes["cold_item"].tolist() == [True, False]
+    figures = protocol.metrics(outcomes)
+    warm = {name: value for name, value in figures.items() if name.endswith("/warm")}
+    assert warm == {"hr@10/warm": 1, "ndcg@10/warm": 1, "mrr/warm": 1, "hr@10/full/warm": 1}
+    cold = {name: value for name, value in figures.items() if name.endswith("/cold-item")}
+    behind = 27 - 2  # items 3 … 29 are above item 2, and user 0 rated two of them
+    assert cold == {
+        **{"hr@10/cold-item": 0, "ndcg@10/cold-item": 0, "hr@10/full/cold-item": 0},
+        "mrr/cold-item": pytest.approx(1 / (behind + 1)),
+    }
+    assert figures["hr@10"] == 0.5 and list(figures)[:6] == [
+        f"{name}{suffix}" for suffix in ("", "/full") for name in ("hr@10", "ndcg@10", "mrr")
+    ]
+
+
+def test_an_item_that_history_left_out_is_cold() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40, max_history=1))
+    split = protocol.split(warm_and_cold(), 42)
+    assert evaluate(protocol, split, items_by_number())["cold_item"].tolist() == [True, True]
+    assert split.notes["cold_test_items"] == 2
+
+
+def test_slices_of_a_ranked_sample_are_of_its_users() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40))
+    split = protocol.split(warm_and_cold(), 42)
+    question = replace(protocol.question(split), rank_users=np.array([1], np.int32))
+    seen = fitted_rows(split).matrix()
+    figures = protocol.metrics(protocol.evaluate(items_by_number(), question, protocol.labels(split), seen))
+    assert figures["hr@10/full/warm"] == 1 and "hr@10/full/cold-item" not in figures
+    assert figures["hr@10/cold-item"] == 0
+
+
+def test_side_files_without_cold_items_have_the_other_figures() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40))
+    outcomes = evaluate(protocol, protocol.split(warm_and_cold(), 42), items_by_number())
+    new = protocol.metrics(outcomes)
+    old = protocol.metrics({name: array for name, array in outcomes.items() if name != "cold_item"})
+    assert old == {name: value for name, value in new.items() if not name.endswith(("/warm", "/cold-item"))}
+
+
+def test_column_one_counts_test_rows() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40))
+    per_user = protocol.per_user(evaluate(protocol, protocol.split(warm_and_cold(), 42), items_by_number()))
+    n = {name: statistic.sums[:, 1].sum() for name, statistic in per_user.items()}
+    assert n == {name: 1 if name.endswith(("/warm", "/cold-item")) else 2 for name in per_user}
+
+
 def test_a_sample_of_users_may_be_ranked_and_none() -> None:
     protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
     split = protocol.split(small(), 42)
@@ -203,7 +267,8 @@ def test_a_sample_of_users_may_be_ranked_and_none() -> None:
     some = protocol.evaluate(scorer, replace(question, rank_users=np.array([1], np.int32)), labels, seen)
     assert some["users_full"].tolist() == [1] and some["n_better_full"][0] == every["n_better_full"][1]
     none = protocol.evaluate(scorer, replace(question, rank_users=np.empty(0, np.int32)), labels, seen)
-    assert set(protocol.metrics(none)) == {"hr@10", "ndcg@10", "mrr"}
+    names = {"hr@10", "ndcg@10", "mrr"}
+    assert set(protocol.metrics(none)) == names | {f"{name}/cold-item" for name in names}
     assert protocol.metrics(none)["mrr"] == protocol.metrics(every)["mrr"]
 
 

@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from algorithms._metadata import indicators
 from algorithms.als import ALS
 from algorithms.base import Recommender
 from algorithms.bias import Bias
 from algorithms.biased_als import BiasedALS, _solve_rows
 from algorithms.content_cosine import ContentCosine
 from algorithms.item_knn import ItemKNN
-from algorithms.lightfm import LightFM
+from algorithms.lightfm import LightFM, _targets
 from algorithms.popularity import Popularity
 from algorithms.random import Random
 from algorithms.types import FitContext, Task, TrainSet
-from datasets.errors import UserError
+from datasets.errors import NotApplicableError, UserError
 from datasets.types import Features, Interactions
 
 # user 0: items 0 (5), 1 (3); user 1: item 1 (4); user 2: nothing. Item 2: nobody.
@@ -107,15 +108,65 @@ def test_content_cosine_ties_items_of_equal_metadata_exactly():
     assert model.similar(5, 30).tolist() == [5 + 12 * copy for copy in range(1, 31)]
 
 
-@pytest.mark.parametrize("model", [ContentCosine(), LightFM(LightFM.Config(item_features=True))])
-def test_missing_metadata_is_a_user_error(model):
-    pytest.importorskip("lightfm")
-    numbers_only = Features(GENRES.matrix[:, 2:], ("year",))
+def test_missing_metadata_is_a_user_error():
     with pytest.raises(UserError, match="needs item metadata"):
-        _fit(model)
-    if isinstance(model, LightFM):
-        with pytest.raises(UserError, match="needs item metadata"):
-            _fit(model, features=numbers_only)
+        _fit(ContentCosine())
+
+
+NUMBERS = Features(sparse.csr_matrix(np.array([[0.5, 0], [2, 0], [0, 1]], dtype=np.float32)), ("year", "year=missing"))
+
+
+def test_lightfm_without_any_metadata_to_use_does_not_apply():
+    pytest.importorskip("lightfm")
+    with pytest.raises(NotApplicableError, match=r"lightfm\.metadata"):
+        _fit(LightFM(LightFM.Config(metadata=True)))
+    with pytest.raises(NotApplicableError, match=r"lightfm\.metadata"):
+        _fit(LightFM(LightFM.Config(metadata=True, numbers=False)), features=NUMBERS)
+    _fit(LightFM(LightFM.Config(metadata=True, epochs=1)), features=NUMBERS)
+
+
+def test_indicators_bin_numbers_by_the_trained_entities():
+    values = np.append(np.arange(1, 101), [1e9, 0]).astype(np.float32)  # a cold outlier, and one that is missing
+    missing = np.append(np.zeros(101), 1).astype(np.float32)
+    genre = np.ones(102, dtype=np.float32)
+    matrix = sparse.csr_matrix(np.column_stack((values, missing, genre)))
+    features = Features(matrix, ("year", "year=missing", "genres=A"))
+    trained = np.append(np.ones(100, dtype=bool), [False, False])
+    found = indicators(features, True, trained).toarray()
+    assert found.shape == (102, 1 + 10 + 1)
+    assert found[:100, 1:11].sum(axis=0).tolist() == [10] * 10
+    assert found[[99, 100]].argmax(axis=1).tolist() == [0, 0] and (found[99] == found[100]).all()
+    assert found[101, 1:].tolist() == [0] * 10 + [1]
+    assert indicators(features, False, trained).toarray().tolist() == [[1]] * 102
+    assert indicators(None, True, trained) is None
+
+
+def test_lightfm_rates_cold_pairs_by_their_metadata():
+    pytest.importorskip("lightfm")
+    kinds = np.arange(40) % 2
+    users, items = (grid.ravel() for grid in np.meshgrid(np.arange(30), np.arange(38), indexing="ij"))
+    values = np.where(kinds[users] == kinds[items], 5, 1).astype(np.float32)
+    rows = Interactions(np.int32(users), np.int32(items), values, None, 32, 40)
+    of_items, of_users = (
+        Features(sparse.csr_matrix(np.eye(2, dtype=np.float32)[kinds[:n]]), ("kind=0", "kind=1")) for n in (40, 32)
+    )
+    train = TrainSet(rows, Task.RATING, of_items, of_users)
+    model = LightFM(LightFM.Config(metadata=True, epochs=20)).fit(train, FitContext())
+    cold_users, cold_items = np.array([30, 30, 31, 31]), np.array([38, 39, 38, 39])
+    assert not model.cold_pairs(cold_users, cold_items).any()
+    like = model.score_pairs(cold_users, cold_items)
+    assert min(like[0], like[3]) > max(like[1], like[2]) + 1
+    plain = LightFM(LightFM.Config(epochs=2)).fit(train, FitContext())
+    assert plain.cold_pairs(cold_users, cold_items).all()
+    assert not plain.item_factors[38:].any() and plain.item_factors[:38].any()
+
+
+def test_lightfm_ratings_above_the_mean_are_positives_weighted_by_their_distance():
+    signs, weights = _targets(TrainSet(ROWS, Task.RATING))  # ratings 5, 3, 4: mean 4
+    assert signs.data.tolist() == [1, -1, -1]
+    assert weights.data.tolist() == [1.5, 1.5, 0]
+    signs, weights = _targets(TrainSet(ROWS, Task.RANKING))
+    assert signs.data.tolist() == [1, 1, 1] and weights is None
 
 
 def test_lightfm_scores_as_lightfm_does():
@@ -125,7 +176,8 @@ def test_lightfm_scores_as_lightfm_does():
     theirs.fit(sparse.coo_matrix((np.ones(3, np.float32), (ROWS.users, ROWS.items)), shape=(3, 3)), epochs=3)
     users, items = (grid.ravel() for grid in np.meshgrid(np.arange(3), np.arange(3), indexing="ij"))
     expected = theirs.predict(users.astype(np.int32), items.astype(np.int32))
-    assert model.score_pairs(users, items) == pytest.approx(expected, abs=1e-6)
+    warm = (users < 2) & (items < 2)  # what a cold one was drawn as is left out
+    assert model.score_pairs(users, items)[warm] == pytest.approx(expected[warm], abs=1e-6)
 
 
 def test_als_scores_as_implicit_does():

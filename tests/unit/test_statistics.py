@@ -172,6 +172,89 @@ def test_a_row_with_fewer_users_is_tested_on_the_common_ones() -> None:
     assert with_others["b", "a"] == statistics.permutation_p_values({"p": part, "b": b, "a": a})["b", "a"]
 
 
+# --- better than a reference -----------------------------------------------------------------------------------------
+
+
+def test_one_sided_p_against_all_sign_flips() -> None:
+    """Of the 8 sums of ±1 ±2 ±4, 7 and 5 reach 5, and all but -7 reach -5."""
+    rows = {"reference": means([0, 0, 0]), "up": means([-1, 2, 4]), "down": means([1, -2, -4])}
+    p = statistics.better_than_p_values(rows, "reference", higher_is_better=True)
+    assert list(p) == ["up", "down"]
+    assert p["up"] == pytest.approx(2 / 8, abs=0.02) and p["down"] == pytest.approx(7 / 8, abs=0.02)
+    turned = statistics.better_than_p_values(rows, "reference", higher_is_better=False)
+    assert turned == {"up": p["down"], "down": p["up"]}
+
+
+def test_a_row_equal_to_the_reference_is_not_better() -> None:
+    rows = {"reference": hits(0.5, 100, 1), "same": hits(0.5, 100, 1)}
+    assert statistics.better_than_p_values(rows, "reference", True) == {"same": 1.0}
+    assert statistics.better_than_p_values({"reference": rows["reference"]}, "reference", True) == {}
+
+
+def test_one_sided_p_of_noise_is_uniform() -> None:
+    rng = np.random.default_rng(3)
+    rows = {"reference": means(np.zeros(60))}
+    rows |= {f"row {row}": means(rng.normal(size=60)) for row in range(200)}
+    p = list(statistics.better_than_p_values(rows, "reference", True).values())
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+    assert 3 <= sum(value < 0.05 for value in p) <= 18
+
+
+def test_a_planted_leak_is_better_than_the_best_possible() -> None:
+    """The oracle's chances of a hit and a peek at one answer in ten, among 8 rows whose chances are as good at most."""
+    rng = np.random.default_rng(4)
+    chance = rng.beta(3, 2, 600)
+    best = rng.random(600) < chance
+    rows = {"oracle": means(best)}
+    rows |= {f"row {row}": means(rng.random(600) < chance * (1 - 0.02 * row)) for row in range(8)}
+    rows["leak"] = means(best | (rng.random(600) < 0.1))
+    corrected = statistics.holm(statistics.better_than_p_values(rows, "oracle", True))
+    assert corrected.pop("leak") < 0.001
+    assert min(corrected.values()) > 0.05
+
+
+def test_better_is_tested_on_common_users() -> None:
+    rows = {"reference": means([0] * 12, range(12)), "few": means([1] * 10, range(2, 12))}
+    p = statistics.better_than_p_values(rows, "reference", True)["few"]
+    assert p == pytest.approx(1 / 2**10, abs=0.001)
+
+
+# --- the way from one row to another ---------------------------------------------------------------------------------
+
+
+def test_the_way_is_in_the_metric_not_in_its_sums() -> None:
+    """RMSE 1, 1.5 and 2 for every user, so in every resample."""
+    end, row, start = (
+        UserStatistic(np.arange(9, dtype=np.int32), np.tile([n * 1.0, n], (9, 1)) * [[square, 1]], rmse_of)
+        for square, n in ((1, 2), (2.25, 2), (4, 2))
+    )
+    way = statistics.bootstrap_interval(statistics.way_between(row, start, end))
+    assert (way.mean, way.low, way.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert statistics.bootstrap_interval(statistics.way_between(start, start, end)).mean == 0
+    assert statistics.bootstrap_interval(statistics.way_between(end, start, end)).mean == 1
+
+
+def test_the_way_resamples_all_three_alike() -> None:
+    row, start, end = hits(0.5, 200, 1), hits(0.2, 200, 2), hits(0.8, 200, 3)
+    values = statistics.bootstrap_values([row, start, end])
+    expected = (values[:, 0] - values[:, 1]) / (values[:, 2] - values[:, 1])
+    way = statistics.bootstrap_interval(statistics.way_between(row, start, end))
+    assert (way.low, way.high) == pytest.approx(tuple(np.percentile(expected, [2.5, 97.5])))
+
+
+def test_there_is_no_way_between_equals() -> None:
+    way = statistics.bootstrap_interval(statistics.way_between(means([1, 0]), means([0, 1]), means([0, 1])))
+    assert np.isnan([way.mean, way.low, way.high]).all()
+
+
+def test_the_way_is_over_common_users() -> None:
+    way = statistics.way_between(means([9, 1, 3], [0, 1, 2]), means([0, 0, 9], [1, 2, 3]), means([4, 4], [1, 2]))
+    assert way.users.tolist() == [1, 2] and statistics.bootstrap_interval(way).mean == 0.5
+
+
+# --- corrections and groups ------------------------------------------------------------------------------------------
+
+
 def test_holm_by_hand() -> None:
     p = {("a", "b"): 0.01, ("a", "c"): 0.04, ("b", "c"): 0.03}
     assert statistics.holm(p) == pytest.approx({("a", "b"): 0.03, ("a", "c"): 0.06, ("b", "c"): 0.06})

@@ -1,0 +1,41 @@
+"""A generated data set of the size that brackets ask for, from the command line to its table."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import MISBEHAVING, CommandLine
+
+SMALL = "planted-genres[n_users=60,n_items=50,n_ratings=600]"
+
+
+def test_options_in_brackets_go_from_run_to_table(benchmarks: CommandLine) -> None:
+    said_otherwise = "planted-genres[n_ratings=6e2,n_items=50,seed=0,n_users=60]"
+    ran = benchmarks.run("--dataset", said_otherwise, "--algorithm", "popularity")
+    assert ran.code == 0, ran.err
+    for name in (SMALL, said_otherwise):
+        shown = benchmarks("leaderboard", "--dataset", name, "--results", str(benchmarks.results), "--format", "json")
+        rows = json.loads(shown.out)
+        assert [(row["dataset"], row["algorithm"], row["status"]) for row in rows] == [
+            (SMALL, "oracle", "ok"),
+            (SMALL, "popularity", "ok"),
+        ]
+    other = benchmarks("leaderboard", "--dataset", "planted-genres", "--results", str(benchmarks.results))
+    assert other.code == 1 and "no such records here" in other.err
+    assert "2 of 2 cells are known already" in benchmarks.run("--dataset", SMALL, "--algorithm", "popularity").err
+
+
+def test_the_truth_is_for_the_oracle_alone(benchmarks: CommandLine) -> None:
+    ran = benchmarks.run("--dataset", SMALL, "--plugin", str(MISBEHAVING), "--algorithm", "reads-truth")
+    assert ran.code == 2 and "tried to open what its cell was not given: truth_noise" in " ".join(ran.out.split())
+    assert "oracle" in ran.out
+    unknown = benchmarks.run("--dataset", SMALL, "--algorithm", "oracle")
+    assert unknown.code == 1 and "unknown algorithm 'oracle'" in unknown.err
+
+
+def test_list_shows_the_options_of_a_generated_data_set(benchmarks: CommandLine) -> None:
+    shown = benchmarks("list", SMALL)
+    assert shown.code == 0, shown.err
+    assert "options (--dataset 'planted-genres[OPTION=VALUE,…]'):" in shown.out
+    assert "  n_users = 2000 (int): users\n" in shown.out and "600 rows, 60 users, 50 items" in shown.out
+    assert "options" not in benchmarks("list", "synthetic-genres").out
