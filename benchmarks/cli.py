@@ -31,6 +31,7 @@ examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about ten minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
+  python -m benchmarks run --config default,tuned           what tuning gained: both configurations in one table
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
   python -m benchmarks leaderboard --format markdown
@@ -114,12 +115,25 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="NAME,…",
         help="these instead of the suite's; NAME:PRESET and NAME[OPTION=VALUE,…] are possible",
     )
+    run.add_argument(
+        "--config",
+        action="append",
+        metavar="PRESET,…",
+        help="each algorithm with those of these presets that it has: default, report, tuned (what 'tune' found)",
+    )
     _add_data(run, set_example="als.factors=64")
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
     _add_cell(run, budget="the suite's")
     _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
+    )
+    run.add_argument(
+        "--tuned",
+        type=Path,
+        default=Path("results/tuned"),
+        metavar="FOLDER",
+        help="of tuned configurations (default: results/tuned)",
     )
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)

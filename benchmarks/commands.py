@@ -86,7 +86,8 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
 
 def _request(options: argparse.Namespace) -> RunRequest:
     suite, protocols, asked, overrides = _suite_and_flags(options)
-    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
+    names = _split_names(options.algorithm) or suite.algorithms
+    choices = plan.choose_algorithms(names, overrides, _split_names(options.config))
     budget = options.budget or suite.budget
     limits = plan.load_limits(budget, options.time_limit, options.memory_limit)
     plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
@@ -102,6 +103,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         repeats=suite.repeats,
         results=options.results.resolve(),
         compact=options.compact,
+        tuned=options.tuned,
         plugins=options.plugin,
         not_measured=missing,
     )
