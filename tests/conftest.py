@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,12 @@ def movielens() -> Path:
 def _listen_to_interrupts() -> None:
     """Where the tests themselves run in the background, their shell has SIGINT ignored, also for what they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def cpu_seconds_of_commands() -> float:
+    """CPU seconds of all command lines that have ended: steady, however busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-import resource
 from itertools import takewhile
 from typing import Any
 
 import pytest
-from conftest import CommandLine
+from conftest import CommandLine, cpu_seconds_of_commands
 
 HEADERS = {"HR@10": "hr@10", "NDCG": "ndcg@10", "HR full": "hr@10/full", "RMSE": "rmse", "R²": "r2", "MAE": "mae"}
 PRIMARY = {"leave-one-out": "hr@10", "holdout": "rmse"}
@@ -119,16 +118,11 @@ def test_folds_and_seeds_are_one_row(measured: CommandLine) -> None:
     assert supports["holdout", "popularity"] == "calibrated" and supports["leave-one-out", "bias"] == "by-rating"
 
 
-def cpu_seconds_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def test_known_cells_print_the_same_tables_in_three_seconds(measured: CommandLine) -> None:
     arguments = ("--algorithm", "popularity,bias", "--protocol", "leave-one-out,holdout", *WHAT)
-    before = cpu_seconds_of_children()
+    before = cpu_seconds_of_commands()
     again = measured.run(*arguments, COLUMNS="80")
-    assert cpu_seconds_of_children() - before < 3  # other work on the machine does not count
+    assert cpu_seconds_of_commands() - before < 3  # other work on the machine does not count
     assert "12 of 12 cells are known" in again.err
     assert again.out == board(measured, "terminal")
 

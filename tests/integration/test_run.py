@@ -7,14 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
-from conftest import MISBEHAVING, NETWORKS, ROOT, CommandLine
+from conftest import MISBEHAVING, NETWORKS, ROOT, CommandLine, cpu_seconds_of_commands
 
 from algorithms.registry import ALGORITHMS
 
@@ -48,9 +47,9 @@ def test_a_second_run_knows_every_cell(benchmarks: CommandLine) -> None:
     first = benchmarks.run("--algorithm", "popularity,ease")
     assert first.code == 0 and "popularity" in first.out and "ease" in first.out
     before = read_records(benchmarks.results)
-    start = time.monotonic()
+    start = cpu_seconds_of_commands()
     second = benchmarks.run("--algorithm", "popularity,ease")
-    assert time.monotonic() - start < 3
+    assert cpu_seconds_of_commands() - start < 3
     assert "2 of 2 cells are known" in second.err
     assert second.out == first.out
     assert read_records(benchmarks.results) == before
