@@ -32,6 +32,7 @@ examples:
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
+  python -m benchmarks tune --dataset ml-latest-small       the same budget for every algorithm, on validation rows
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
@@ -68,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recgauge: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("recgauge: interrupted; finished cells are recorded, the same command goes on from here", file=sys.stderr)
+        print(
+            "recgauge: interrupted; what is finished is recorded, the same command goes on from here", file=sys.stderr
+        )
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         sys.stderr.close()
@@ -85,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="command", required=True)
     _add_run(commands)
+    _add_tune(commands)
     _add_leaderboard(commands)
     _add_compare(commands)
     _add_list(commands)
@@ -140,6 +144,67 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)
     run.set_defaults(command="benchmarks.commands:run")
+
+
+def _add_tune(commands: argparse._SubParsersAction[_Parser]) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="search every algorithm's options under the same budget, on validation rows",
+        description="Search every algorithm's options under the same budget of trials and seconds, on validation rows "
+        "alone. Finished trials are never run again: the same command goes on where it was stopped.",
+        epilog="example: python -m benchmarks tune --dataset ml-latest-small --algorithm als,ease --trials 20",
+        allow_abbrev=False,
+    )
+    tune.add_argument(
+        "suite", nargs="?", default="quick", help="what to tune: a name in benchmarks/suites or a TOML file"
+    )
+    tune.add_argument("--algorithm", action="append", metavar="NAME,…", help="these instead of the suite's")
+    tune.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+    _add_own_file(tune)
+    tune.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
+    tune.add_argument(
+        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option that is not to be tuned"
+    )
+    _add_protocol_flags(tune)
+    tune.add_argument("--split-seed", type=_whole, default=42, metavar="N", help="of the split (default: 42)")
+    tune.add_argument("--seed", type=_whole, default=0, metavar="N", help="of models and sampler (default: 0)")
+    tune.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of a trial (default: 1)")
+    tune.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)"
+    )
+    tune.add_argument(
+        "--budget",
+        default="tune-small",
+        metavar="NAME",
+        help="as benchmarks/budgets.toml names it (default: tune-small)",
+    )
+    tune.add_argument("--trials", type=_positive, metavar="N", help="of one study, instead of the budget's")
+    tune.add_argument(
+        "--seconds", type=_positive_number, metavar="S", help="of fit and scoring of one study, instead of the budget's"
+    )
+    tune.add_argument(
+        "--sampler", choices=("tpe", "random"), default="tpe", help="how options are drawn (default: tpe)"
+    )
+    tune.add_argument(
+        "--pruner", choices=("median", "none"), default="median", help="what ends poor trials early (default: median)"
+    )
+    tune.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials at a time (default: 1)")
+    tune.add_argument(
+        "--storage", metavar="URL", help="a data base such as sqlite:///tuning.db (default: journals below --results)"
+    )
+    tune.add_argument(
+        "--tuned",
+        type=Path,
+        default=Path("results/tuned"),
+        metavar="FOLDER",
+        help="of the winners (default: results/tuned)",
+    )
+    tune.add_argument(
+        "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
+    )
+    tune.add_argument("--dry-run", action="store_true", help="show the studies and run nothing")
+    _add_results(tune)
+    tune.set_defaults(command="benchmarks.commands:tune")
 
 
 def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -279,6 +344,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         default="terminal",
         help="of the tables (default: terminal)",
     )
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
 
 
 def _positive(text: str) -> int:

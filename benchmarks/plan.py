@@ -72,6 +72,8 @@ class AlgorithmChoice:
     spec: algorithm_registry.AlgorithmSpec
     label: str
     config: dict[str, Any]
+    given: dict[str, str] = field(default_factory=dict)
+    """The options that the user set, as typed: tuning leaves them alone."""
 
     @cached_property
     def adapter(self) -> type[Recommender]:
@@ -231,12 +233,34 @@ def _is_of_type(value: object, declared: str) -> bool:
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
     """The limits of a named budget, with what flags replace."""
-    budgets = _read_toml(BUDGETS)
-    if budget not in budgets:
-        raise unknown_name("budget", budget, budgets)
-    fields = budgets[budget]
+    fields = _budget(budget, "budget", "cell_seconds")
     memory = memory_gib if memory_gib is not None else fields["cell_memory_gib"]
     return Limits(seconds if seconds is not None else fields["cell_seconds"], int(memory * 2**30))
+
+
+@dataclass(frozen=True)
+class TuningBudget:
+    """What every study may spend, and the limits of one of its trials."""
+
+    name: str
+    trials: int
+    seconds: float
+    trial: Limits
+
+
+def load_tuning_budget(budget: str, trials: int | None = None, seconds: float | None = None) -> TuningBudget:
+    """The tuning budget of that name, with what flags replace."""
+    fields = _budget(budget, "tuning budget", "trials")
+    limits = Limits(fields["trial_seconds"], int(fields["trial_memory_gib"] * 2**30))
+    return TuningBudget(budget, trials or fields["trials"], seconds or fields["seconds"], limits)
+
+
+def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:
+    """The table ``name`` of ``budgets.toml``, among those that have this field."""
+    budgets = {known: fields for known, fields in _read_toml(BUDGETS).items() if field_of_kind in fields}
+    if name not in budgets:
+        raise unknown_name(kind, name, budgets)
+    return dict(budgets[name])
 
 
 def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[AlgorithmChoice]:
@@ -384,7 +408,7 @@ def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
     label = ", ".join(
         ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
     )
-    return AlgorithmChoice(spec, label, config)
+    return AlgorithmChoice(spec, label, config, own)
 
 
 def _bracketed(text: str, options: str) -> dict[str, str]:

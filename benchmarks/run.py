@@ -91,7 +91,7 @@ def execute(request: RunRequest, display: Display) -> RunResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
         todo = [each for each in planned if each.known is None]
@@ -113,7 +113,7 @@ def prepare(
         UserError: bad input.
     """
     records.sweep_scratch(cache_root())
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         preparer = _Preparer(request, executor, display)
         prepared = preparer.prepare_all()
         return prepared, {**request.not_measured, **preparer.not_measured}
@@ -134,6 +134,14 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
                 known = record if records.satisfies(record, cell.key, request.repeats) else None
                 planned.append(Planned(cell, path, known))
     return planned
+
+
+def sealed_paths(results: Path, preparation: Preparation) -> list[Path]:
+    """What no adapter code may open but for what its worker is given: data, caches, results."""
+    sealed = [cache_root(), results, ROOT / "results", *preparation.sources]
+    if "RECGAUGE_DATA" in os.environ:
+        sealed.append(Path(os.environ["RECGAUGE_DATA"]))
+    return sealed
 
 
 def wrong_canaries(executor: LocalExecutor) -> list[str]:
@@ -229,9 +237,6 @@ class _Runner(_Preparer):
         return record
 
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
-        sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
-        if "RECGAUGE_DATA" in os.environ:
-            sealed.append(Path(os.environ["RECGAUGE_DATA"]))
         return {
             "kind": "cell",
             "plugins": self._plugins,
@@ -239,7 +244,7 @@ class _Runner(_Preparer):
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),
-            "forbidden": [str(path) for path in sealed],
+            "forbidden": [str(path) for path in sealed_paths(self._request.results, cell.preparation)],
             "allowed": [str(scratch)],
             "seed": cell.seed,
             "threads": cell.threads,
@@ -314,7 +319,7 @@ def _log_of_failure(scratch: Path, ending: Ending) -> Path:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM unwinds like Ctrl-C, so that the worker's group is killed and scratch folders go."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets.errors import DataError
-from datasets.types import FloatArray
+from datasets.types import FloatArray, IntArray
 from protocols.metrics import check_finite
 
 BINS = 20
+FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,33 @@ class Calibration:
     def __call__(self, scores: FloatArray) -> npt.NDArray[np.float64]:
         """Ratings float64 for scores of any shape."""
         return np.interp(scores, self.scores, self.ratings)
+
+
+def cross_fit(
+    scores: FloatArray, ratings: FloatArray, users: IntArray, fitted: npt.NDArray[np.bool_], folds: int = FOLDS
+) -> npt.NDArray[np.float64]:
+    """Every row's rating through a map fitted without the rows of its user, so that no map is judged on what it knows.
+
+    Users are dealt into ``folds`` equal groups by a fixed seed; each group's map is fitted on all the others.
+
+    Args:
+        scores, ratings, users: (n,) rows.
+        fitted: (n,) which rows maps may be fitted on; all are mapped.
+
+    Returns:
+        (n,) float64 ratings.
+
+    Raises:
+        DataError: a map would have no rows, such as with one user.
+    """
+    distinct, place = np.unique(users, return_inverse=True)
+    group = np.random.default_rng(0).permutation(len(distinct))[place] % folds
+    mapped = np.empty(len(scores), dtype=np.float64)
+    for fold in np.unique(group):
+        inside = group == fold
+        others = fitted & ~inside
+        mapped[inside] = fit_calibration(scores[others], ratings[others])(scores[inside])
+    return mapped
 
 
 def fit_calibration(scores: FloatArray, ratings: FloatArray, bins: int = BINS) -> Calibration:
