@@ -129,12 +129,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)")
     run.add_argument("--budget", metavar="NAME", help="limits of a cell, as benchmarks/budgets.toml names them")
-    run.add_argument(
-        "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
-    )
-    run.add_argument(
-        "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
-    )
+    _add_limits(run, "cell")
     run.add_argument(
         "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own algorithms"
     )
@@ -182,6 +177,7 @@ def _add_tune(commands: argparse._SubParsersAction[_Parser]) -> None:
     tune.add_argument(
         "--seconds", type=_positive_number, metavar="S", help="of fit and scoring of one study, instead of the budget's"
     )
+    _add_limits(tune, "trial")
     tune.add_argument(
         "--sampler", choices=("tpe", "random"), default="tpe", help="how options are drawn (default: tpe)"
     )
@@ -302,6 +298,11 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plugin", action="append", type=Path, default=[], metavar="FILE.py", help="adds your own protocols"
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser, of: str) -> None:
+    for flag, unit in (("--time-limit", "SECONDS"), ("--memory-limit", "GIB")):
+        parser.add_argument(flag, type=_positive_number, metavar=unit, help=f"of one {of}, instead of the budget's")
 
 
 def _add_own_file(parser: argparse.ArgumentParser) -> None:

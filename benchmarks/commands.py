@@ -139,7 +139,9 @@ def _tune_request(options: argparse.Namespace) -> TuneRequest:
     return TuneRequest(
         preparations=preparations,
         choices=choices,
-        budget=plan.load_tuning_budget(options.budget, options.trials, options.seconds),
+        budget=plan.load_tuning_budget(
+            options.budget, options.trials, options.seconds, options.time_limit, options.memory_limit
+        ),
         seed=options.seed,
         threads=options.threads,
         device=options.device,

@@ -233,9 +233,7 @@ def _is_of_type(value: object, declared: str) -> bool:
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
     """The limits of a named budget, with what flags replace."""
-    fields = _budget(budget, "budget", "cell_seconds")
-    memory = memory_gib if memory_gib is not None else fields["cell_memory_gib"]
-    return Limits(seconds if seconds is not None else fields["cell_seconds"], int(memory * 2**30))
+    return _limits(_budget(budget, "budget", "cell_seconds"), "cell", seconds, memory_gib)
 
 
 @dataclass(frozen=True)
@@ -248,11 +246,22 @@ class TuningBudget:
     trial: Limits
 
 
-def load_tuning_budget(budget: str, trials: int | None = None, seconds: float | None = None) -> TuningBudget:
+def load_tuning_budget(
+    budget: str,
+    trials: int | None = None,
+    seconds: float | None = None,
+    trial_seconds: float | None = None,
+    memory_gib: float | None = None,
+) -> TuningBudget:
     """The tuning budget of that name, with what flags replace."""
     fields = _budget(budget, "tuning budget", "trials")
-    limits = Limits(fields["trial_seconds"], int(fields["trial_memory_gib"] * 2**30))
+    limits = _limits(fields, "trial", trial_seconds, memory_gib)
     return TuningBudget(budget, trials or fields["trials"], seconds or fields["seconds"], limits)
+
+
+def _limits(fields: dict[str, Any], of: str, seconds: float | None, memory_gib: float | None) -> Limits:
+    memory = memory_gib if memory_gib is not None else fields[f"{of}_memory_gib"]
+    return Limits(seconds if seconds is not None else fields[f"{of}_seconds"], int(memory * 2**30))
 
 
 def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:

@@ -468,8 +468,8 @@ def _table_of(place: str, studies: Sequence[StudyResult]) -> str:
     direction = "higher" if plan.protocol.higher_is_better else "lower"
     lines = [
         place,
-        f"{plan.protocol.objective} on validation rows, {direction} is better. Budget {budget.name} of each algorithm:",
-        f"{budget.trials} trials or {budget.seconds:g} s of fit and scoring. c/p/f: complete, pruned, failed.",
+        f"{plan.protocol.objective} on validation rows, {direction} is better. c/p/f: complete, pruned, failed.",
+        f"Budget {budget.name}: {budget.trials} trials or {budget.seconds:g} s of fit and scoring each.",
         f"{'algorithm':<20} {'default':>7} {'tuned':>7}  {'trials':>6} {'c/p/f':>8} {'seconds':>8}  bound by",
         "─" * 70,
     ]
