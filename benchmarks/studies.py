@@ -29,7 +29,6 @@ from algorithms.space import Choice, IntUniform, LogUniform, Space
 from datasets.errors import NotWritableError, UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # group is one since Optuna 2.8
 
 STARTUP_TRIALS = 7
 """Both presets and five random draws, before the sampler trusts what it has seen."""
@@ -283,14 +282,16 @@ def _suggest(trial: Trial, option: str, kind: BaseDistribution) -> Any:
 def _sampler(name: str, seed: int) -> BaseSampler:
     if name == "random":
         return RandomSampler(seed=seed)
-    return TPESampler(
-        seed=seed,
-        n_startup_trials=STARTUP_TRIALS,  # of Optuna's 10, half of a budget of 20 would be random
-        n_ei_candidates=24,  # Optuna's own: draws of the good density, of which the most promising is tried
-        multivariate=True,  # options depend on each other: factors on reg, learning rate on epochs
-        group=True,  # a preset outside the space is no point of it; without groups that would end the joint model
-        constant_liar=True,  # what runs beside counts as poor, so that two workers do not try the same
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group has been one since Optuna 2.8
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=STARTUP_TRIALS,  # of Optuna's 10, half of a budget of 20 would be random
+            n_ei_candidates=24,  # Optuna's own: draws of the good density, of which the most promising is tried
+            multivariate=True,  # options depend on each other: factors on reg, learning rate on epochs
+            group=True,  # a preset outside the space is no point of it; without groups that would end the joint model
+            constant_liar=True,  # what runs beside counts as poor, so that two workers do not try the same
+        )
 
 
 def _pruner(name: str) -> BasePruner:

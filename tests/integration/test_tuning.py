@@ -140,7 +140,7 @@ def test_two_workers_give_the_same_totals(tune: Tune) -> None:
     assert "knob.seconds" not in str(tune.study().trials[3].params)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_killed_study_goes_on_without_losing_or_repeating_a_trial(tune: Tune, number: int) -> None:
     arguments = ("--algorithm", "knob", "--trials", "6", "--set", "knob.seconds=0.4", "--sampler", "random")
     process = tune.start(*arguments)
@@ -165,8 +165,8 @@ def test_a_killed_study_goes_on_without_losing_or_repeating_a_trial(tune: Tune, 
 FAILURES = {
     "dies": "killed by SIGKILL",
     "raises": "ZeroDivisionError: a bug in an adapter",
-    "hangs": "time limit of 1.5 s",
-    "eats": "the limit is 1.00 GiB",
+    "hangs": "time limit of 4 s",
+    "eats": "the limit is 0.50 GiB",
     "reads-test-labels": "tried to open what its cell was not given: labels",
     "reads-validation-labels": "tried to open what its cell was not given: labels",
 }
@@ -174,7 +174,7 @@ FAILURES = {
 
 def test_a_failing_trial_counts_with_its_reason_and_a_fresh_worker_goes_on(tune: Tune) -> None:
     names = ",".join(f"knob-{mode}" for mode in FAILURES)
-    ended = tune("--algorithm", names, "--trials", "3", "--time-limit", "1.5", "--memory-limit", "1")
+    ended = tune("--algorithm", names, "--trials", "3", "--time-limit", "4", "--memory-limit", "0.5")
     assert ended.code == 0, ended.err
     for mode, reason in FAILURES.items():
         trials, winner = tune.finished(f"knob-{mode}"), tune.winner(f"knob-{mode}")
@@ -214,6 +214,7 @@ def test_no_trial_starts_once_the_seconds_are_spent_and_a_running_one_is_stopped
     assert len(tune.finished()) == 3
 
 
+@pytest.mark.slow
 def test_the_default_is_not_stopped_by_the_studys_seconds(tune: Tune) -> None:
     ended = tune("--algorithm", "knob", "--trials", "3", "--seconds", "0.2", "--set", "knob.seconds=0.6")
     assert ended.code == 0, ended.err
@@ -221,6 +222,7 @@ def test_the_default_is_not_stopped_by_the_studys_seconds(tune: Tune) -> None:
     assert tune.winner().default_value == tune.winner().value
 
 
+@pytest.mark.slow
 def test_a_data_base_takes_the_journals_place(tune: Tune, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/tuning.db"
     for _ in range(2):

@@ -20,7 +20,7 @@ from datasets.types import FloatArray, IntArray
 
 _TINY_USERS = 24  # the warm-up fit's size
 TRACE = "TUNABLE_TRACE"
-"""Environment variable: the file to which every path that Python opens is written, and every fit."""
+"""Environment variable: the file to which every fit is written, and every file of splits and studies that is opened."""
 
 
 def _write(line: str) -> None:
@@ -29,7 +29,9 @@ def _write(line: str) -> None:
 
 def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and isinstance(arguments[0], str | bytes):
-        _write(f"open {os.path.realpath(os.fsdecode(arguments[0]))}")
+        path = os.path.realpath(os.fsdecode(arguments[0]))
+        if "/splits/" in path or "/studies/" in path:
+            _write(f"open {path}")
 
 
 if TRACE in os.environ:
