@@ -89,10 +89,7 @@ class Study:
         A preset is queued unless it is complete or in the queue already.
         """
         running = [trial.number for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
-        if running:  # first the mark: a kill in between must not leave a trial that counts
-            self._study.set_user_attr("lost", sorted({*self._lost(), *running}))
-        for number in running:
-            self._study.tell(number, state=TrialState.FAIL)
+        self._lose(running)
         done_or_queued = (TrialState.COMPLETE, TrialState.WAITING)
         known = {trial.user_attrs.get("preset") for trial in self._study.get_trials(False, done_or_queued)}
         for preset, config in self._search.presets.items():
@@ -133,6 +130,10 @@ class Study:
     def fail(self, asked: Asked, reason: str, seconds: float, traceback: str | None = None) -> None:
         self._note(asked, seconds, reason=reason, traceback=traceback)
         self._study.tell(asked.trial, state=TrialState.FAIL)
+
+    def withdraw(self, asked: Asked) -> None:
+        """Take a running trial back: it counts for nothing."""
+        self._lose([asked.trial.number])
 
     def finished(self) -> list[FrozenTrial]:
         """Every trial that counts, in order."""
@@ -176,6 +177,12 @@ class Study:
             if trial.state is TrialState.COMPLETE and trial.value is not None
         ]
 
+    def _lose(self, running: Sequence[int]) -> None:
+        if running:  # first the mark: a kill in between must not leave a trial that counts
+            self._study.set_user_attr("lost", sorted({*self._lost(), *running}))
+        for number in running:
+            self._study.tell(number, state=TrialState.FAIL)
+
     def _lost(self) -> Sequence[int]:
         return self._study.user_attrs.get("lost", [])
 
@@ -191,7 +198,7 @@ class Study:
         return {option: _as_parameter(config[option]) for option in space}
 
     def _note(self, asked: Asked, seconds: float, **more: object) -> None:
-        for name, value in {"seconds": round(seconds, 4), **more}.items():
+        for name, value in {"seconds": seconds, **more}.items():
             if value is not None:
                 asked.trial.set_user_attr(name, value)
 

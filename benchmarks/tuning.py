@@ -385,18 +385,18 @@ class _Owner:
 
     def _finish(self, trial: _Running, ending: Ending) -> None:
         del self._running[trial.session]
-        seconds = trial.seconds
-        if ending.status == "ok":
-            seconds = ending.event["seconds"]
-            if ending.event["value"] is None:
-                self._study.prune(trial.asked, seconds)
-            else:
-                self._study.complete(trial.asked, ending.event["value"], ending.event["steps"], seconds)
-        else:
+        if ending.status == "skipped":  # the algorithm cannot serve this data, whatever its options
+            self.not_applicable = str(ending.reason)
+            self._study.withdraw(trial.asked)
+            return
+        seconds = ending.event["seconds"] if ending.status == "ok" else trial.seconds
+        if ending.status != "ok":
             self._study.fail(trial.asked, str(ending.reason), seconds, ending.event.get("traceback"))
-            if ending.status == "skipped":
-                self.not_applicable = str(ending.reason)
             self._display.say(f"  trial {trial.asked.trial.number} failed: {ending.status}: {ending.reason}")
+        elif ending.event["value"] is None:
+            self._study.prune(trial.asked, seconds)
+        else:
+            self._study.complete(trial.asked, ending.event["value"], ending.event["steps"], seconds)
         self._finished += 1
         self._spent += seconds
         self._best = _best(self._study)
@@ -432,7 +432,7 @@ def _winner(plan: StudyPlan, study: Study) -> Tuned:
         study=plan.name,
         trials=study.counts(),
         seconds=round(study.spent(), 3),
-        bound_by="trials" if len(values) >= plan.trials else "seconds",
+        bound_by="seconds" if study.spent() >= request.budget.seconds or len(values) < plan.trials else "trials",
         budget={"name": request.budget.name, "trials": request.budget.trials, "seconds": request.budget.seconds},
         values=values,
         dataset_fingerprint=cell.meta["dataset"]["fingerprint"],

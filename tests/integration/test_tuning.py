@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -132,6 +133,18 @@ def test_a_study_has_exactly_its_trials_in_one_warm_worker_and_grows_with_its_bu
     assert len({trial.params["x"] for trial in tune.finished()}) == 7, "a draw was drawn again"
 
 
+def test_a_poor_trial_is_pruned_by_the_figures_that_its_worker_sends(tune: Tune) -> None:
+    ended = tune("--algorithm", "knob", "--trials", "16", "--sampler", "random", "--seed", "1")
+    assert ended.code == 0, ended.err
+    trials, winner = tune.finished(), tune.winner()
+    poor = [trial for trial in trials if trial.state is TrialState.PRUNED]
+    assert winner.trials == {"complete": 16 - len(poor), "pruned": len(poor), "failed": 0}
+    assert poor and all(trial.number >= 7 and trial.params["x"] < 0.5 for trial in poor)
+    assert all(list(trial.intermediate_values) == [4] for trial in poor)
+    assert all(list(trial.intermediate_values) == [4, 8] for trial in trials if trial not in poor)
+    assert [value is None for value in winner.values] == [trial in poor for trial in trials]
+
+
 def test_two_workers_give_the_same_totals(tune: Tune) -> None:
     ended = tune("--algorithm", "knob", "--trials", "7", "--workers", "2", "--set", "knob.seconds=0.2")
     assert ended.code == 0, ended.err
@@ -236,8 +249,9 @@ def test_a_data_base_takes_the_journals_place(tune: Tune, tmp_path: Path) -> Non
 
 
 def test_what_has_no_space_or_cannot_run_is_said_in_a_line(tune: Tune) -> None:
-    ended = tune("--algorithm", "random,bias", "--set", "bias.damping=3", "--trials", "4")
+    ended = tune("--algorithm", "random,bias,content-cosine", "--set", "bias.damping=3", "--trials", "4")
     assert ended.code == 0, ended.err
+    assert "content-cosine: not tuned: content-cosine needs" in ended.out and "failed" not in ended.err
     for name in ("random", "bias"):
         (row,) = [line for line in ended.out.splitlines() if line.startswith(f"{name} ")]
         assert row.endswith("nothing to tune") and " 1/0/0 " in row
@@ -259,6 +273,19 @@ def test_mistakes_are_one_line(tune: Tune, arguments: tuple[str, ...], message: 
     refused = tune(*arguments)
     assert refused.code == 1 and message in refused.err and len(refused.err.splitlines()) == 1
     assert not (tune.line.results / "studies").exists()
+
+
+@pytest.mark.slow
+def test_little_of_a_study_of_als_is_neither_fit_nor_scoring(benchmarks: CommandLine, movielens: Path) -> None:
+    ended = benchmarks(
+        *("tune", "--results", str(benchmarks.results), "--tuned", str(benchmarks.results / "tuned")),
+        *("--dataset", "ml-latest-small", "--protocol", "leave-one-out", "--algorithm", "als"),
+    )
+    assert ended.code == 0, ended.err
+    numbers = re.search(r"20/20 trials, ([\d.]+) s of fit and scoring, ([\d.]+) s beside it", ended.err)
+    assert numbers, ended.err
+    spent, beside = map(float, numbers.groups())
+    assert beside <= 0.15 * (spent + beside)
 
 
 def test_dry_run_shows_the_studies_and_runs_nothing(tune: Tune) -> None:
