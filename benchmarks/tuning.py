@@ -307,6 +307,7 @@ class _Owner:
 
     def run(self) -> None:
         """Hand out trials until the budget is spent and the last one has ended."""
+        self._start = time.monotonic()
         while True:
             for session, scratch in self._sessions:
                 if session not in self._running and self.may_start():
