@@ -251,9 +251,9 @@ def test_budgets_of_cells_and_of_studies_are_apart() -> None:
     changed = plan.load_tuning_budget("tune-small", trials=3, seconds=0.5, trial_seconds=7, memory_gib=0.5)
     assert (changed.trials, changed.seconds) == (3, 0.5)
     assert (changed.trial.seconds, changed.trial.memory_bytes) == (7, 2**29)
-    with pytest.raises(UserError, match="unknown budget 'tune-small'.* valid: large, quick"):
+    with pytest.raises(UserError, match=r"unknown budget 'tune-small'.* valid: large, quick"):
         plan.load_limits("tune-small")
-    with pytest.raises(UserError, match="unknown tuning budget 'quick'.* valid: tune-large, tune-small"):
+    with pytest.raises(UserError, match=r"unknown tuning budget 'quick'.* valid: tune-large, tune-small"):
         plan.load_tuning_budget("quick")
 
 
