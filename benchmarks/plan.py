@@ -41,6 +41,7 @@ from protocols import registry as protocol_registry
 SUITES = ROOT / "benchmarks" / "suites"
 BUDGETS = ROOT / "benchmarks" / "budgets.toml"
 FIRST_SPLIT_SEED = 42
+TUNING_BUDGET = "tune-small"
 
 Overrides = dict[str, dict[str, str]]
 """Name of an algorithm or protocol -> option -> value as typed."""
@@ -76,6 +77,8 @@ class AlgorithmChoice:
     spec: algorithm_registry.AlgorithmSpec
     label: str
     config: dict[str, Any]
+    given: dict[str, str] = field(default_factory=dict)
+    """The options that the user set, as typed: tuning leaves them alone."""
     tuned: dict[str, Any] | None = None
     """The study behind ``config``, for the record, where that is the preset ``tuned``: see ``tuned.py``."""
     unusable: str | None = None
@@ -245,12 +248,43 @@ def _is_of_type(value: object, declared: str) -> bool:
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
     """The limits of a named budget, with what flags replace."""
-    budgets = _read_toml(BUDGETS)
-    if budget not in budgets:
-        raise unknown_name("budget", budget, budgets)
-    fields = budgets[budget]
-    memory = memory_gib if memory_gib is not None else fields["cell_memory_gib"]
-    return Limits(seconds if seconds is not None else fields["cell_seconds"], int(memory * 2**30))
+    return _limits(_budget(budget, "budget", "cell_seconds"), "cell", seconds, memory_gib)
+
+
+@dataclass(frozen=True)
+class TuningBudget:
+    """What every study may spend, and the limits of one of its trials."""
+
+    name: str
+    trials: int
+    seconds: float
+    trial: Limits
+
+
+def load_tuning_budget(
+    budget: str,
+    trials: int | None = None,
+    seconds: float | None = None,
+    trial_seconds: float | None = None,
+    memory_gib: float | None = None,
+) -> TuningBudget:
+    """The tuning budget of that name, with what flags replace."""
+    fields = _budget(budget, "tuning budget", "trials")
+    limits = _limits(fields, "trial", trial_seconds, memory_gib)
+    return TuningBudget(budget, trials or fields["trials"], seconds or fields["seconds"], limits)
+
+
+def _limits(fields: dict[str, Any], of: str, seconds: float | None, memory_gib: float | None) -> Limits:
+    memory = memory_gib if memory_gib is not None else fields[f"{of}_memory_gib"]
+    return Limits(seconds if seconds is not None else fields[f"{of}_seconds"], int(memory * 2**30))
+
+
+def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:
+    """The table ``name`` of ``budgets.toml``, among those that have this field."""
+    budgets = {known: fields for known, fields in _read_toml(BUDGETS).items() if field_of_kind in fields}
+    if name not in budgets:
+        raise unknown_name(kind, name, budgets)
+    return dict(budgets[name])
 
 
 def choose_algorithms(names: Sequence[str], overrides: Overrides, presets: Sequence[str] = ()) -> list[AlgorithmChoice]:
@@ -474,7 +508,7 @@ def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
     label = ", ".join(
         ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
     )
-    return AlgorithmChoice(spec, label, config)
+    return AlgorithmChoice(spec, label, config, given=own)
 
 
 def _bracketed(text: str, options: str) -> dict[str, str]:

@@ -96,7 +96,7 @@ def execute(request: RunRequest, display: Display) -> RunResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
         todo = [each for each in planned if each.known is None]
@@ -118,7 +118,7 @@ def prepare(
         UserError: bad input.
     """
     records.sweep_scratch(cache_root())
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         preparer = _Preparer(request, executor, display)
         prepared = preparer.prepare_all()
         return prepared, {**request.not_measured, **preparer.not_measured}
@@ -132,7 +132,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
         NothingMeasured: a canary's figure came out wrong.
     """
     records.sweep_scratch(cache_root())
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         prepared = runner.prepare_all()
         for reason in runner.not_measured.values():
@@ -170,6 +170,14 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
 def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
     place = (cell.preparation.dataset.name, cell.preparation.protocol.name, cell.choice.spec.name)
     return records.record_path(results, *place, cell.key, is_tuned)
+
+
+def sealed_paths(results: Path, preparation: Preparation) -> list[Path]:
+    """What no adapter code may open but for what its worker is given: data, caches, results."""
+    sealed = [cache_root(), results, ROOT / "results", *preparation.sources]
+    if "RECGAUGE_DATA" in os.environ:
+        sealed.append(Path(os.environ["RECGAUGE_DATA"]))
+    return sealed
 
 
 def wrong_canaries(executor: LocalExecutor) -> list[str]:
@@ -287,9 +295,6 @@ class _Runner(_Preparer):
         return self._executor.run(request, self._request.limits, _variables(cell), scratch, respond)
 
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
-        sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
-        if "RECGAUGE_DATA" in os.environ:
-            sealed.append(Path(os.environ["RECGAUGE_DATA"]))
         return {
             "kind": "cell",
             "plugins": self._plugins,
@@ -298,7 +303,7 @@ class _Runner(_Preparer):
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),
-            "forbidden": [str(path) for path in sealed],
+            "forbidden": [str(path) for path in sealed_paths(self._request.results, cell.preparation)],
             "allowed": [str(scratch)],
             "seed": cell.seed,
             "threads": cell.threads,
@@ -388,7 +393,7 @@ def _log_of_failure(scratch: Path, ending: Ending) -> Path:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM unwinds like Ctrl-C, so that the worker's group is killed and scratch folders go."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
