@@ -280,8 +280,8 @@ class _Running:
 class _Owner:
     """One study's ask and tell. Never more trials than the budget has, none begun once its seconds are spent.
 
-    A trial is stopped when the study's seconds are spent. The presets are not: what the default is worth has to be
-    known, so they end by the limit of one trial alone.
+    A trial is stopped when its own limit is reached or the study's seconds are spent. The default is not: what it is
+    worth has to be known, so it may take as long as a whole study.
     """
 
     def __init__(
@@ -322,14 +322,14 @@ class _Owner:
     def announcement(self, lost: int) -> str:
         known = f", {self._finished} of them known" if self._finished else ""
         given_up = f"; {lost} lost to an interruption" if lost else ""
-        return f"{self._plan.title}: {self._plan.trials} trials{known}{given_up}"
+        return f"{self._plan.title}: {_trials(self._plan.trials)}{known}{given_up}"
 
     def summary(self) -> str:
         """What this run of the study cost; of what is no fit or scoring, how much was starting workers."""
         spent = self._spent - self._spent_before
         wall = (time.monotonic() - self._start) * len(self._sessions)
         return (
-            f"{self._plan.title}: {self._best}, {self._finished}/{self._plan.trials} trials, {spent:.1f} s of fit "
+            f"{self._plan.title}: {self._best}, {self._finished}/{_trials(self._plan.trials)}, {spent:.1f} s of fit "
             f"and scoring, {wall - spent:.1f} s beside it ({self._starting_s:.1f} s starting workers)"
         )
 
@@ -359,9 +359,12 @@ class _Owner:
             "prune": request.pruner != "none",
         }
 
+    def _limit_of(self, trial: _Running) -> float:
+        budget = self._budget
+        return max(budget.seconds, budget.trial.seconds) if _is_default(trial) else budget.trial.seconds
+
     def _seconds_for(self, trial: _Running) -> float:
-        limit = self._budget.trial.seconds
-        return limit if trial.asked.preset else min(limit, self._left())
+        return self._limit_of(trial) if _is_default(trial) else min(self._limit_of(trial), self._left())
 
     def _left(self) -> float:
         """Seconds of the budget, what is running taken off."""
@@ -373,11 +376,11 @@ class _Owner:
             if event["event"] == "started":
                 trial.started = time.monotonic()
                 self._starting_s += (trial.started - trial.sent) if trial.cold else 0.0
-                trial.session.limit(self._budget.trial.seconds)
+                trial.session.limit(self._limit_of(trial))
             elif event["event"] == "validated":
                 stop = self._study.gives_up(trial.asked, event["step"], event["figure"])
                 trial.session.answer({"stop": stop})
-        if ending is None and trial.asked.preset is None and self._left() <= 0:
+        if ending is None and not _is_default(trial) and self._left() <= 0:
             trial.session.close()
             reason = f"stopped: the study's {self._budget.seconds:g} s are spent"
             ending = Ending("timeout", {"reason": reason}, trial.seconds, 0)
@@ -407,6 +410,14 @@ class _Owner:
         return (
             f"{self._finished}/{self._plan.trials} trials, {running} running, {self._best}, {self._left():.0f} s left"
         )
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n} trials"
+
+
+def _is_default(trial: _Running) -> bool:
+    return trial.asked.preset == "default"
 
 
 def _best(study: Study) -> str:
