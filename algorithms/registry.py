@@ -26,6 +26,10 @@ RANKER = {"ranking": NATIVE, "rating": CALIBRATED}
 RATER = {"ranking": BY_RATING, "rating": NATIVE}
 
 
+TUNED = "tuned"
+"""The preset that every algorithm has: what tuning found, another configuration for each data set and protocol."""
+
+
 @dataclass(frozen=True)
 class AlgorithmSpec:
     """One algorithm.
@@ -40,7 +44,7 @@ class AlgorithmSpec:
         devices: where it can run.
         siblings: names of private modules beside the adapter's that decide its result too.
         presets: preset -> options that differ from the ``Config`` defaults. ``default`` is good on ml-latest-small;
-            ``report``, where there is one, is what the report that named the algorithm used.
+            ``report``, where there is one, is what the report that named the algorithm used. ``TUNED`` is reserved.
         control: a baseline that cannot learn which user likes what; the contract suite then expects no such thing.
     """
 
@@ -299,9 +303,11 @@ def spec(name: str) -> AlgorithmSpec:
 
 
 def register(entry: AlgorithmSpec) -> None:
-    """Add a plug-in's entry; a UserError when the name is taken."""
+    """Add a plug-in's entry; a UserError when its name is taken, or a preset's name is reserved."""
     if entry.name in ALGORITHMS:
         raise UserError(f"algorithm '{entry.name}' is already registered: give the plug-in's entry another name")
+    if TUNED in entry.presets:
+        raise UserError(f"algorithm '{entry.name}': the preset '{TUNED}' is what tuning finds: give it another name")
     ALGORITHMS[entry.name] = entry
 
 

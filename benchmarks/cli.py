@@ -31,8 +31,10 @@ examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about ten minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
+  python -m benchmarks run --config default,tuned           what tuning gained: both configurations in one table
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
+  python -m benchmarks tune --dataset ml-latest-small       the same budget for every algorithm, on validation rows
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
@@ -70,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recgauge: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("recgauge: interrupted; finished cells are recorded, the same command goes on from here", file=sys.stderr)
+        print(
+            "recgauge: interrupted; what is finished is recorded, the same command goes on from here", file=sys.stderr
+        )
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has gone
         sys.stderr.close()
@@ -87,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="command", required=True)
     _add_run(commands)
+    _add_tune(commands)
     _add_leaderboard(commands)
     _add_compare(commands)
     _add_list(commands)
@@ -114,16 +119,62 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="NAME,…",
         help="these instead of the suite's; NAME:PRESET and NAME[OPTION=VALUE,…] are possible",
     )
-    _add_data(run, set_example="als.factors=64")
+    run.add_argument(
+        "--config",
+        action="append",
+        metavar="PRESET,…",
+        help="each algorithm with those of these presets that it has: default, report, tuned (what 'tune' found)",
+    )
+    _add_data(run, set_help="an option, such as als.factors=64")
+    _add_splits(run)
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
-    _add_cell(run, budget="the suite's")
+    _add_machine(run, of="cell", budget="the suite's")
     _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
     )
+    _add_tuned(run)
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)
     run.set_defaults(command="benchmarks.commands:run")
+
+
+def _add_tune(commands: argparse._SubParsersAction[_Parser]) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="search every algorithm's options under the same budget, on validation rows",
+        description="Search every algorithm's options under the same budget of trials and seconds, on validation rows "
+        "alone. Finished trials are never run again: the same command goes on where it was stopped.",
+        epilog="example: python -m benchmarks tune --dataset ml-latest-small --algorithm als,ease --trials 20",
+        allow_abbrev=False,
+    )
+    tune.add_argument(
+        "suite", nargs="?", default="quick", help="what to tune: a name in benchmarks/suites or a TOML file"
+    )
+    tune.add_argument("--algorithm", action="append", metavar="NAME,…", help="these instead of the suite's")
+    _add_data(tune, set_help="an option that is not to be tuned")
+    tune.add_argument("--split-seed", type=_whole, default=42, metavar="N", help="of the split (default: 42)")
+    tune.add_argument("--seed", type=_whole, default=0, metavar="N", help="of models and sampler (default: 0)")
+    _add_machine(tune, of="trial", budget="tune-small")
+    tune.add_argument("--trials", type=_positive, metavar="N", help="of one study, instead of the budget's")
+    tune.add_argument(
+        "--seconds", type=_positive_number, metavar="S", help="of fit and scoring of one study, instead of the budget's"
+    )
+    tune.add_argument(
+        "--sampler", choices=("tpe", "random"), default="tpe", help="how options are drawn (default: tpe)"
+    )
+    tune.add_argument(
+        "--pruner", choices=("median", "none"), default="median", help="what ends poor trials early (default: median)"
+    )
+    tune.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials at a time (default: 1)")
+    tune.add_argument(
+        "--storage", metavar="URL", help="a data base such as sqlite:///tuning.db (default: journals below --results)"
+    )
+    _add_tuned(tune)
+    _add_plugin(tune)
+    tune.add_argument("--dry-run", action="store_true", help="show the studies and run nothing")
+    _add_results(tune)
+    tune.set_defaults(command="benchmarks.commands:tune")
 
 
 def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -180,7 +231,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     prepare.add_argument("--suite", default="quick", help="whose data sets, protocols and splits (default: quick)")
-    _add_data(prepare, set_example="leave-one-out.negatives=999")
+    _add_data(prepare, set_help="an option, such as leave-one-out.negatives=999")
+    _add_splits(prepare)
     _add_plugin(prepare)
     prepare.set_defaults(command="benchmarks.commands:prepare")
 
@@ -200,8 +252,8 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     predict.add_argument(
         "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help="an option, such as als.factors=64"
     )
-    predict.add_argument("--seed", type=_natural, default=0, metavar="N", help="of the model (default: 0)")
-    _add_cell(predict, budget="large")
+    predict.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the model (default: 0)")
+    _add_machine(predict, of="cell", budget="large")
     _add_plugin(predict)
     predict.set_defaults(command="benchmarks.predict:predict")
 
@@ -235,8 +287,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     _add_plugin(parser)
 
 
-def _add_data(parser: argparse.ArgumentParser, set_example: str) -> None:
-    """What to measure on: data sets, protocols with their options, and splits."""
+def _add_data(parser: argparse.ArgumentParser, set_help: str) -> None:
+    """What to measure on: data sets and protocols with their options."""
     parser.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
     _add_own_file(parser)
     parser.add_argument(
@@ -245,10 +297,11 @@ def _add_data(parser: argparse.ArgumentParser, set_example: str) -> None:
         help="news-articles: leave out the ratings of users who are in train.csv only",
     )
     parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help=f"an option, such as {set_example}"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help=set_help)
     _add_protocol_flags(parser)
+
+
+def _add_splits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
 
 
@@ -275,22 +328,25 @@ def _add_own_file(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--scale", metavar="LOW,HIGH", help="lowest and highest rating (default: what the file holds)")
 
 
-def _add_cell(parser: argparse.ArgumentParser, budget: str) -> None:
-    """Where and within which limits a cell runs; ``budget`` is the default, in words."""
+def _add_machine(parser: argparse.ArgumentParser, of: str, budget: str) -> None:
+    """Where and within which limits a cell or trial runs; ``budget`` is the default, in words."""
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="threads of a cell (default: 1, the reference)"
+        "--threads", type=_positive, default=1, metavar="N", help=f"threads of a {of} (default: 1, the reference)"
     )
     parser.add_argument(
         "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)"
     )
     parser.add_argument(
-        "--budget", metavar="NAME", help=f"limits of a cell, from benchmarks/budgets.toml (default: {budget})"
+        "--budget", metavar="NAME", help=f"limits, as benchmarks/budgets.toml names them (default: {budget})"
     )
+    for flag, unit in (("--time-limit", "SECONDS"), ("--memory-limit", "GIB")):
+        parser.add_argument(flag, type=_positive_number, metavar=unit, help=f"of one {of}, instead of the budget's")
+
+
+def _add_tuned(parser: argparse.ArgumentParser) -> None:
+    default = Path("results/tuned")
     parser.add_argument(
-        "--time-limit", type=_positive_number, metavar="SECONDS", help="of one cell, instead of the budget's"
-    )
-    parser.add_argument(
-        "--memory-limit", type=_positive_number, metavar="GIB", help="of one cell, instead of the budget's"
+        "--tuned", type=Path, default=default, metavar="FOLDER", help=f"of tuned configurations (default: {default})"
     )
 
 
@@ -324,15 +380,15 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
 
 
-def _natural(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return int(text)
 
 

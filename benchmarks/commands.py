@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from algorithms.registry import ALGORITHMS
 from benchmarks import compare as comparison
@@ -15,12 +15,15 @@ from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.plugins import load_plugin
-from benchmarks.progress import Display
+from benchmarks.progress import Display, TuningDisplay
 from benchmarks.render import render
 from benchmarks.run import NothingMeasured, PrepareRequest, RunRequest, execute, plan_cells
 from benchmarks.run import prepare as prepare_splits
 from benchmarks.split_store import read_meta
 from datasets.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmarks.tuning import TuneRequest
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,6 +40,23 @@ def run(options: argparse.Namespace) -> int:
     tables = boards.build(result.records, request.results)
     print(render(tables, result.not_measured, options.format))
     return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Search every algorithm's options on validation rows, print what was found and spent."""
+    require_our_datasets_package()
+    request = _tune_request(options)
+    from benchmarks import tuning
+
+    if options.dry_run:
+        return _dry_tune(request)
+    try:
+        result = tuning.execute(request, TuningDisplay())
+    except NothingMeasured as error:
+        print(f"recgauge: {error}", file=sys.stderr)
+        return NOTHING_MEASURED
+    print(tuning.table(result))
+    return SOME_FAILED if any(study.failed for study in result.studies) else OK
 
 
 def prepare(options: argparse.Namespace) -> int:
@@ -85,26 +105,70 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
-    suite, protocols, asked, overrides = _suite_and_flags(options)
-    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides)
+    suite, choices, preparations, missing = _chosen(options, _split_names(options.config))
     budget = options.budget or suite.budget
-    limits = plan.load_limits(budget, options.time_limit, options.memory_limit)
-    plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
-    preparations, missing = _preparations(options, suite, protocols, overrides)
     return RunRequest(
         preparations=preparations,
         choices=choices,
         seeds=list(range(options.seeds or suite.seeds)),
         threads=options.threads,
         device=options.device,
-        limits=limits,
+        limits=plan.load_limits(budget, options.time_limit, options.memory_limit),
         budget=budget,
         repeats=suite.repeats,
         results=options.results.resolve(),
         compact=options.compact,
+        tuned=options.tuned,
         plugins=options.plugin,
         not_measured=missing,
     )
+
+
+def _tune_request(options: argparse.Namespace) -> TuneRequest:
+    from benchmarks.tuning import TuneRequest  # loads Optuna, which no other command needs
+
+    _, choices, preparations, missing = _chosen(options)
+    if twice := _repeated([choice.spec.name for choice in choices]):
+        raise UserError(f"tune: {twice} is named twice: one study for each algorithm, leave out all but one")
+    if twice := _repeated([f"{each.dataset.name} · {each.protocol.name}" for each in preparations]):
+        raise UserError(f"tune: {twice} has several splits: tuning takes one, leave out --folds")
+    return TuneRequest(
+        preparations=preparations,
+        choices=choices,
+        budget=plan.load_tuning_budget(
+            options.budget or plan.TUNING_BUDGET,
+            options.trials,
+            options.seconds,
+            options.time_limit,
+            options.memory_limit,
+        ),
+        seed=options.seed,
+        threads=options.threads,
+        device=options.device,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        storage=options.storage,
+        workers=options.workers,
+        results=options.results.resolve(),
+        tuned=options.tuned,
+        plugins=options.plugin,
+        not_measured=missing,
+    )
+
+
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def _chosen(
+    options: argparse.Namespace, presets: Sequence[str] = ()
+) -> tuple[plan.Suite, list[plan.AlgorithmChoice], list[plan.Preparation], dict[str, str]]:
+    """The suite, and its algorithms and splits with what flags replace; last, why data sets are missing."""
+    suite, protocols, asked, overrides = _suite_and_flags(options)
+    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides, presets)
+    plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
+    preparations, missing = _preparations(options, suite, protocols, overrides)
+    return suite, choices, preparations, missing
 
 
 def _suite_and_flags(
@@ -128,9 +192,14 @@ def _preparations(
     if options.drop_train_only:
         specs = plan.drop_train_only(specs)
     datasets, missing = plan.find_datasets(specs, bool(options.dataset))
-    first = plan.FIRST_SPLIT_SEED
-    split_seeds = range(first, first + (options.splits or suite.splits))
-    return plan.preparations(datasets, protocols, split_seeds, overrides), missing
+    return plan.preparations(datasets, protocols, _split_seeds(options, suite), overrides), missing
+
+
+def _split_seeds(options: argparse.Namespace, suite: plan.Suite) -> range:
+    """The one that ``--split-seed`` names, where the command has it; else as many as asked for."""
+    if "split_seed" in options:
+        return range(options.split_seed, options.split_seed + 1)
+    return range(plan.FIRST_SPLIT_SEED, plan.FIRST_SPLIT_SEED + (options.splits or suite.splits))
 
 
 def _show_split(preparation: plan.Preparation, meta: dict[str, Any], was_known: bool) -> None:
@@ -165,6 +234,26 @@ def _dry_run(request: RunRequest) -> int:
             reason = planned.cell.cannot_run(request.limits)
             state = "known" if planned.known else "skip" if reason else "new"
             print(f"{state:8} {planned.cell.name}" + (f": {reason}" if reason else ""))
+    for dataset, reason in request.not_measured.items():
+        print(f"missing  {dataset}: {reason}")
+    return OK
+
+
+def _dry_tune(request: TuneRequest) -> int:
+    """Show the studies; whether one can run is known once its split is prepared."""
+    from benchmarks.tuning import plan_studies
+
+    budget = request.budget
+    print(f"budget {budget.name}: {budget.trials} trials or {budget.seconds:g} s of fit and scoring a study")
+    for preparation in request.preparations:
+        meta = read_meta(preparation.folder)
+        if meta is None:
+            for choice in request.choices:
+                print(f"study    {choice.spec.name} · {preparation.name}")
+            continue
+        for study in plan_studies(request, [(preparation, meta)]):
+            options = ", ".join(study.search.space) or "nothing to tune"
+            print(f"skip     {study.title}: {study.reason}" if study.reason else f"study    {study.title}: {options}")
     for dataset, reason in request.not_measured.items():
         print(f"missing  {dataset}: {reason}")
     return OK

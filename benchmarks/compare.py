@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from benchmarks.leaderboard import Evidence, Row, Table, row_name, title
-from benchmarks.render import fraction
+from benchmarks.render import fraction, probability
 from datasets.errors import UserError, unknown_name
 from protocols import statistics
 from protocols.types import UserStatistic
@@ -60,7 +60,7 @@ def _pair(table: Table, a: Row, b: Row) -> str:
     low, high = fraction(found.difference.low), fraction(found.difference.high)
     lines = [
         f"{row_name(a)} − {row_name(b)}: {fraction(found.difference.mean)} (95 % {low} to {high})",
-        f"effect size {fraction(found.effect_size)}; p = {_probability(p)} (sign-flip permutation, {correction})",
+        f"effect size {fraction(found.effect_size)}; p = {probability(p)} (sign-flip permutation, {correction})",
         f"{row_name(a)} is better for {found.wins:,} users, equal for {found.ties:,}, worse for {found.losses:,}",
         _verdict((a, b), found.effect_size, p, statistics.minimum_detectable_difference([first, second])),
     ]
@@ -92,7 +92,3 @@ def _verdict(rows: tuple[Row, Row], effect_size: float, p: float, detectable: fl
         return f"The data cannot tell {row_name(a)} and {row_name(b)} apart ({limit})."
     better, worse = (a, b) if effect_size > 0 else (b, a)
     return f"{row_name(better)} is better than {row_name(worse)} ({limit})."
-
-
-def _probability(p: float) -> str:
-    return f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"

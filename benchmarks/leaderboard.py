@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import gains
 from benchmarks.environment import digest
 from benchmarks.records import Record
 from protocols import registry as protocol_registry
@@ -76,6 +77,8 @@ class Table:
     hardware: dict[str, Any]
     rows: list[Row]
     evidence: Evidence
+    tuning: dict[str, Any] | None
+    """Default against tuned rows, see ``gains.py``; None where no row is tuned."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,9 @@ def build(records: Iterable[Record], results: Path) -> list[Table]:
     """Tables of all records, by data set and protocol; best row first, rows without a figure last."""
     by_row: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        parts = ("dataset", "algorithm", "device", "threads", "hardware_fingerprint")
-        by_row[digest([_protocol_data(record), *(record.data[part] for part in parts)])].append(record)
+        parts = ("dataset", "device", "threads", "hardware_fingerprint")
+        algorithm = {name: value for name, value in record.data["algorithm"].items() if name != "tuned"}
+        by_row[digest([_protocol_data(record), algorithm, *(record.data[part] for part in parts)])].append(record)
     by_table: dict[str, list[list[Record]]] = defaultdict(list)
     for group in by_row.values():
         first = group[0].data
@@ -133,7 +137,7 @@ def row_name(row: Row) -> str:
 
 
 _ROW_FIELDS = (
-    *("dataset", "protocol", "protocol_config", "algorithm", "label", "config", "device", "threads", "seeds"),
+    *("dataset", "protocol", "protocol_config", "algorithm", "label", "config", "tuned", "device", "threads", "seeds"),
     *(
         "split_seeds",
         "status",
@@ -183,10 +187,12 @@ def _table(groups: list[list[Record]], results: Path) -> Table:
     evidence = _evidence(ranked_rows, [measured[index].statistics for index in ranked], oracle, protocol)
     _set_groups(ranked_rows, evidence, protocol)
     _set_ways(ranked_rows, evidence, protocol)
+    tuning = gains.tuning(ranked_rows, evidence.primary, protocol)
     about = {
         "primary": protocol.primary,
         "minimum_detectable_difference": evidence.minimum_detectable_difference,
         "rank_agreement": evidence.rank_agreement,
+        "tuning": tuning,
         "better_than_oracle": evidence.better_than_oracle,
     }
     return Table(
@@ -199,6 +205,7 @@ def _table(groups: list[list[Record]], results: Path) -> Table:
         hardware=first["hardware"],
         rows=[{**rows[index], "table": about} for index in places],
         evidence=evidence,
+        tuning=tuning,
     )
 
 
@@ -302,6 +309,7 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
         "algorithm": first["algorithm"]["name"],
         "label": first["algorithm"]["label"],
         "config": first["algorithm"]["config"],
+        "tuned": first["algorithm"].get("tuned"),
         "device": first["device"],
         "threads": first["threads"],
         "seeds": sorted({record.data["seed"] for record in group}),

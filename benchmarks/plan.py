@@ -6,6 +6,7 @@ Nothing here loads a framework: adapter modules import NumPy at most.
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 from algorithms import registry as algorithm_registry
 from algorithms.base import Recommender, Shape
 from algorithms.config import resolve_config, shown
+from algorithms.registry import TUNED
 from benchmarks.environment import (
     ROOT,
     digest,
@@ -39,6 +41,7 @@ from protocols import registry as protocol_registry
 SUITES = ROOT / "benchmarks" / "suites"
 BUDGETS = ROOT / "benchmarks" / "budgets.toml"
 FIRST_SPLIT_SEED = 42
+TUNING_BUDGET = "tune-small"
 
 Overrides = dict[str, dict[str, str]]
 """Name of an algorithm or protocol -> option -> value as typed."""
@@ -74,6 +77,12 @@ class AlgorithmChoice:
     spec: algorithm_registry.AlgorithmSpec
     label: str
     config: dict[str, Any]
+    given: dict[str, str] = field(default_factory=dict)
+    """The options that the user set, as typed: tuning leaves them alone."""
+    tuned: dict[str, Any] | None = None
+    """The study behind ``config``, for the record, where that is the preset ``tuned``: see ``tuned.py``."""
+    unusable: str | None = None
+    """Why there is no configuration for this split, or none that may be used on it."""
 
     @cached_property
     def adapter(self) -> type[Recommender]:
@@ -106,10 +115,14 @@ class Preparation:
     @cached_property
     def name(self) -> str:
         """For people: ``ml-latest-small · holdout (folds=5, fold=0) · split 42``, options where not the default."""
-        default = dataclasses.asdict(protocol_registry.load_class(self.protocol).Config())
-        changed = [f"{name}={value}" for name, value in self.protocol_config.items() if value != default[name]]
-        options = f" ({', '.join(changed)})" if changed else ""
+        options = f" ({', '.join(self.changed)})" if self.changed else ""
         return f"{self.dataset.name} · {self.protocol.name}{options} · split {self.split_seed}"
+
+    @cached_property
+    def changed(self) -> list[str]:
+        """``["folds=5", "fold=0"]``: options of the protocol that are not the default."""
+        default = dataclasses.asdict(protocol_registry.load_class(self.protocol).Config())
+        return [f"{name}={value}" for name, value in self.protocol_config.items() if value != default[name]]
 
     @cached_property
     def folder(self) -> Path:
@@ -170,6 +183,8 @@ class Cell:
             return f"{spec.name} gives no answer to a {self.preparation.protocol.task} protocol"
         if self.device not in spec.devices:
             return f"{spec.name} runs on {', '.join(spec.devices)}, not on {self.device}"
+        if self.choice.unusable:
+            return self.choice.unusable
         sizes = self.meta["dataset"]
         shape = Shape(sizes["n_users"], sizes["n_items"], sizes["n_rows"])
         needed = self.choice.adapter.memory_estimate(shape, self.choice.adapter.Config(**self.choice.config))
@@ -233,21 +248,55 @@ def _is_of_type(value: object, declared: str) -> bool:
 
 def load_limits(budget: str, seconds: float | None = None, memory_gib: float | None = None) -> Limits:
     """The limits of a named budget, with what flags replace."""
-    budgets = _read_toml(BUDGETS)
-    if budget not in budgets:
-        raise unknown_name("budget", budget, budgets)
-    fields = budgets[budget]
-    memory = memory_gib if memory_gib is not None else fields["cell_memory_gib"]
-    return Limits(seconds if seconds is not None else fields["cell_seconds"], int(memory * 2**30))
+    return _limits(_budget(budget, "budget", "cell_seconds"), "cell", seconds, memory_gib)
 
 
-def choose_algorithms(names: Sequence[str], overrides: Overrides) -> list[AlgorithmChoice]:
+@dataclass(frozen=True)
+class TuningBudget:
+    """What every study may spend, and the limits of one of its trials."""
+
+    name: str
+    trials: int
+    seconds: float
+    trial: Limits
+
+
+def load_tuning_budget(
+    budget: str,
+    trials: int | None = None,
+    seconds: float | None = None,
+    trial_seconds: float | None = None,
+    memory_gib: float | None = None,
+) -> TuningBudget:
+    """The tuning budget of that name, with what flags replace."""
+    fields = _budget(budget, "tuning budget", "trials")
+    limits = _limits(fields, "trial", trial_seconds, memory_gib)
+    return TuningBudget(budget, trials or fields["trials"], seconds or fields["seconds"], limits)
+
+
+def _limits(fields: dict[str, Any], of: str, seconds: float | None, memory_gib: float | None) -> Limits:
+    memory = memory_gib if memory_gib is not None else fields[f"{of}_memory_gib"]
+    return Limits(seconds if seconds is not None else fields[f"{of}_seconds"], int(memory * 2**30))
+
+
+def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:
+    """The table ``name`` of ``budgets.toml``, among those that have this field."""
+    budgets = {known: fields for known, fields in _read_toml(BUDGETS).items() if field_of_kind in fields}
+    if name not in budgets:
+        raise unknown_name(kind, name, budgets)
+    return dict(budgets[name])
+
+
+def choose_algorithms(names: Sequence[str], overrides: Overrides, presets: Sequence[str] = ()) -> list[AlgorithmChoice]:
     """Algorithms by ``name``, ``name:preset`` or ``name[option=value,…]``, with overrides applied.
 
     ``all`` is every registered one, ``all:report`` every one that has this preset. What stands in brackets comes on top
-    of the overrides, so that one run can hold several configurations of an algorithm.
+    of the overrides, so that one run can hold several configurations of an algorithm. With ``presets``, each algorithm
+    is taken once for each of them that it has.
+
+    A choice of the preset ``tuned`` has no configuration yet: that depends on the split (``tuned.for_split``).
     """
-    wanted = [each for name in names for each in _expand_all(name)]
+    wanted = [each for name in _with_presets(names, presets) for each in _expand_all(name)]
     return [_choose(each, overrides) for each in dict.fromkeys(wanted)]
 
 
@@ -402,11 +451,38 @@ def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
     return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
 
 
+def _with_presets(names: Sequence[str], presets: Sequence[str]) -> list[str]:
+    """``["als[reg=1]"]`` and ``["default", "report"]`` -> ``["als:default[reg=1]", "als:report[reg=1]"]``."""
+    if not presets:
+        return list(names)
+    known = {TUNED, *(preset for spec in algorithm_registry.ALGORITHMS.values() for preset in spec.presets)}
+    for unknown in set(presets) - known:
+        raise unknown_name("preset", unknown, known)
+    found = []
+    for preset in presets:
+        having = [name for name in names if _has_preset(name, preset)]
+        if not having:
+            raise UserError(f"--config {preset}: no algorithm of this run has a preset of this name")
+        found += [re.sub(r"^[^\[]*", rf"\g<0>:{preset}", name) for name in having]
+    return found
+
+
+def _has_preset(text: str, preset: str) -> bool:
+    named = text.partition("[")[0]
+    if ":" in named:
+        raise UserError(f"{text} names its own preset: leave out either that or --config")
+    return named == "all" or preset == TUNED or preset in algorithm_registry.spec(named).presets
+
+
 def _expand_all(name: str) -> list[str]:
     if name.partition(":")[0] != "all":
         return [name]
     preset = name.partition(":")[2] or "default"
-    found = [f"{spec.name}:{preset}" for spec in algorithm_registry.ALGORITHMS.values() if preset in spec.presets]
+    found = [
+        f"{spec.name}:{preset}"
+        for spec in algorithm_registry.ALGORITHMS.values()
+        if preset == TUNED or preset in spec.presets
+    ]
     if not found:
         raise UserError(f"no algorithm has a preset '{preset}'")
     return found
@@ -417,15 +493,22 @@ def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
     name, _, preset = named.partition(":")
     spec = algorithm_registry.spec(name)
     preset = preset or "default"
-    if preset not in spec.presets:
-        raise unknown_name(f"preset of {name}", preset, spec.presets)
+    if preset not in {TUNED, *spec.presets}:
+        raise unknown_name(f"preset of {name}", preset, {TUNED, *spec.presets})
     own = {**overrides.get(name, {}), **(_bracketed(text, options) if bracket else {})}
+    if preset == TUNED:
+        if own:
+            raise UserError(
+                f"{name}.{next(iter(own))} is set, and with another option {name} is no longer tuned: leave out either "
+                f"the option or the preset '{TUNED}'"
+            )
+        return AlgorithmChoice(spec, TUNED, {})
     adapter = algorithm_registry.load_class(spec)
     config = dataclasses.asdict(resolve_config(adapter.Config, {**spec.presets[preset], **own}, spec.name))
     label = ", ".join(
         ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
     )
-    return AlgorithmChoice(spec, label, config)
+    return AlgorithmChoice(spec, label, config, given=own)
 
 
 def _bracketed(text: str, options: str) -> dict[str, str]:

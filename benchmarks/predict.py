@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from algorithms.registry import TUNED
 from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
@@ -100,6 +101,8 @@ def _request(options: argparse.Namespace) -> RunRequest:
     choices = plan.choose_algorithms([options.algorithm], asked)
     if len(choices) != 1:
         raise UserError(f"--algorithm {options.algorithm}: predict takes one algorithm")
+    if choices[0].label == TUNED:
+        raise UserError(f"--algorithm {options.algorithm}: tuned for one split, and predict has none: use --set")
     plan.require_all_used(asked, [choices[0].spec.name])
     budget = options.budget or BUDGET
     limits = plan.load_limits(budget, options.time_limit, options.memory_limit)

@@ -83,6 +83,18 @@ class Display:
         self._console.print(line, markup=False, soft_wrap=True)
 
 
+class TuningDisplay(Display):
+    """The running study: its trials, the best value so far, the seconds left."""
+
+    def trials(self, status: str) -> None:
+        """Where the study stands."""
+        self._step = status
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._print(line)
+
+
 def download_progress(name: str) -> Callable[[int, int], None]:
     """Reports a download's bytes as a line that rewrites itself, on a terminal only."""
 

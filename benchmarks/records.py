@@ -40,14 +40,20 @@ class Record:
 
     @property
     def cell_identity(self) -> str:
-        """Equal for an older and a newer record of the same cell, whatever code made them."""
-        parts = ("dataset", "protocol", "algorithm", "seed", "device", "threads", "hardware_fingerprint")
-        return digest([self.split_fingerprint, *(self.data[part] for part in parts)])
+        """Equal for an older and a newer record of the same cell, whatever code made them.
+
+        A tuned row stays the same row when tuning finds another configuration for it.
+        """
+        algorithm = self.data["algorithm"]
+        if "tuned" in algorithm:
+            algorithm = {name: algorithm[name] for name in ("name", "label")}
+        parts = ("dataset", "protocol", "seed", "device", "threads", "hardware_fingerprint")
+        return digest([self.split_fingerprint, algorithm, *(self.data[part] for part in parts)])
 
 
-def record_path(results: Path, dataset: str, protocol: str, algorithm: str, key: str) -> Path:
-    """Where the record of a cell lies."""
-    return results / dataset / protocol / algorithm / f"{key[:32]}.json"
+def record_path(results: Path, dataset: str, protocol: str, algorithm: str, key: str, tuned: bool = False) -> Path:
+    """Where the record of a cell lies; a tuned row has its own, since its key may be the default row's."""
+    return results / dataset / protocol / algorithm / f"{key[:32]}{'-tuned' if tuned else ''}.json"
 
 
 def read(path: Path) -> Record | None:

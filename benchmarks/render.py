@@ -24,6 +24,8 @@ from protocols.statistics import ALPHA
 MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
 
 _WIDE = 200
+_TEXTS = ("algorithm", "default → tuned")
+"""Headers of columns that hold no numbers."""
 _LEGEND = {
     CALIBRATED: "† scores turned into ratings by a map fitted on validation rows.",
     BY_RATING: "‡ a rating model, ranking by predicted rating.",
@@ -261,6 +263,12 @@ def _terminal(table: Table, metrics: Sequence[str]) -> str:
         console.print()
     for note in _notes(table):
         console.print(Text(note), width=width)
+    if notes := _notes_on_gains(table):
+        console.print()
+        console.print(_widest_that_fits(console, width, [_grid(_gains(table), gap) for gap in (2, 1)]))
+        console.print()
+        for note in notes:
+            console.print(Text(note), width=width)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
@@ -276,7 +284,7 @@ def _grid(cells: _Cells, gap: int) -> RichTable:
     headers, rows = cells
     grid = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
     for header in headers:
-        text = header == "algorithm"
+        text = header in _TEXTS
         justify: Literal["left", "right"] = "left" if text else "right"
         overflow: Literal["fold", "ellipsis"] = "fold" if text else "ellipsis"
         grid.add_column(header, justify=justify, overflow=overflow, no_wrap=not text, vertical="bottom")
@@ -289,15 +297,77 @@ def _markdown(table: Table, metrics: Sequence[str]) -> str:
     parts = [f"### {title(table)}", _markdown_table(_cells(table, metrics))]
     if slices := _slices(table):
         parts += [_slices_title(table), _markdown_table(_slice_cells(table, slices, "{} (n={})", intervals=True))]
-    return "\n\n".join([*parts, "\n".join(f"* {note}" for note in _notes(table))])
+    parts.append(_markdown_notes(_notes(table)))
+    if notes := _notes_on_gains(table):
+        parts += [_markdown_table(_gains(table)), _markdown_notes(notes)]
+    return "\n\n".join(parts)
+
+
+def _markdown_notes(notes: Sequence[str]) -> str:
+    return "\n".join(f"* {note}" for note in notes)
 
 
 def _markdown_table(cells: _Cells) -> str:
     headers, rows = cells
     lines = ["| " + " | ".join(headers) + " |"]
-    lines.append("|" + "|".join("---" if header == "algorithm" else "---:" for header in headers) + "|")
+    lines.append("|" + "|".join("---" if header in _TEXTS else "---:" for header in headers) + "|")
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+# --- default → tuned, a block below the table ------------------------------------------------------------------------
+
+
+def _gains(table: Table) -> _Cells:
+    """Headers and cells, one line for each algorithm that has both rows."""
+    headers = ["default → tuned", "default", "tuned", "diff", "95 %", "p", "trials", "s", "bound by"]
+    rows = [] if table.tuning is None else table.tuning["rows"]
+    return headers, [_gain(row) for row in rows]
+
+
+def _gain(row: Row) -> list[str]:
+    return [
+        row["algorithm"],
+        fraction(row["default"]),
+        fraction(row["tuned"]),
+        fraction(row["difference"]["mean"]),
+        _signed_interval(row["difference"]),
+        probability(row["p"]),
+        str(sum(row["trials"].values())),
+        f"{row['seconds']:.0f}",
+        row["bound_by"],
+    ]
+
+
+def _notes_on_gains(table: Table) -> list[str]:
+    if table.tuning is None or not table.tuning["rows"]:
+        return []
+    rows, mean = table.tuning["rows"], table.tuning["mean_difference"]
+    named = {row["budget"]["name"]: row["budget"] for row in rows}
+    budgets = [f"{name}, {each['trials']} trials or {each['seconds']:g} s" for name, each in named.items()]
+    interval = f" (95 % {text})" if (text := _signed_interval(mean)) else ""
+    better = "higher" if table.protocol.higher_is_better else "lower"
+    return [
+        f"diff: tuned − default in {table.protocol.primary} ({better} is better) on test rows, 95 % over users, p of "
+        f"the sign-flip permutation test, Holm over {len(rows)} algorithm{'s' if len(rows) > 1 else ''}.",
+        f"Budget of each algorithm: {'; '.join(budgets)} of fit and scoring, whichever is spent first; validation rows "
+        f"only, {rows[0]['metric']}.",
+        f"Mean difference over {'these algorithms' if len(rows) > 1 else 'this algorithm'}: "
+        f"{fraction(mean['mean'])}{interval}.",
+    ]
+
+
+def _signed_interval(figure: dict[str, float | None]) -> str:
+    low, high = figure["low"], figure["high"]
+    return "" if low is None or high is None else f"{fraction(low)} to {fraction(high)}"
+
+
+def probability(p: float) -> str:
+    """Four decimals without the leading zero: ``.0003``, and ``1``."""
+    return f"{p:.4f}".replace("0.", ".", 1) if p < 1 else "1"
+
+
+# --- figures as text -------------------------------------------------------------------------------------------------
 
 
 def _optional(form: Callable[[Any], str], value: Any) -> str:

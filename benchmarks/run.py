@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from algorithms.registry import CALIBRATED
-from benchmarks import records
+from algorithms.registry import CALIBRATED, TUNED
+from benchmarks import records, tuned
 from benchmarks.environment import (
     ROOT,
     commit,
@@ -65,6 +66,8 @@ class RunRequest(PrepareRequest):
     results: Path
     compact: bool
     """Side files without the raw scores of pairs, for results that are checked in."""
+    tuned: Path = Path("results/tuned")
+    """Folder of tuned configurations."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def execute(request: RunRequest, display: Display) -> RunResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
         todo = [each for each in planned if each.known is None]
@@ -115,7 +118,7 @@ def prepare(
         UserError: bad input.
     """
     records.sweep_scratch(cache_root())
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         preparer = _Preparer(request, executor, display)
         prepared = preparer.prepare_all()
         return prepared, {**request.not_measured, **preparer.not_measured}
@@ -129,7 +132,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
         NothingMeasured: a canary's figure came out wrong.
     """
     records.sweep_scratch(cache_root())
-    with _terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with terminate_as_interrupt(), LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         prepared = runner.prepare_all()
         for reason in runner.not_measured.values():
@@ -148,17 +151,33 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
     """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
     planned = []
     for preparation, meta in prepared:
-        for choice in with_oracle(request.choices, preparation):
+        for chosen in with_oracle(request.choices, preparation):
+            choice = chosen
+            if chosen.label == TUNED:
+                choice = tuned.for_split(chosen, preparation, meta, request.tuned)
             for seed in request.seeds:
                 device = resolve_device(request.device, choice.spec)
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
-                path = records.record_path(
-                    request.results, preparation.dataset.name, preparation.protocol.name, choice.spec.name, cell.key
-                )
+                path = _record_path(request.results, cell, choice.label == TUNED)
                 record = records.read(path)
                 known = record if records.satisfies(record, cell.key, request.repeats) else None
+                if known is not None and known.data["algorithm"].get("tuned") != choice.tuned:
+                    known = None  # another study came to the same configuration
                 planned.append(Planned(cell, path, known))
     return planned
+
+
+def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
+    place = (cell.preparation.dataset.name, cell.preparation.protocol.name, cell.choice.spec.name)
+    return records.record_path(results, *place, cell.key, is_tuned)
+
+
+def sealed_paths(results: Path, preparation: Preparation) -> list[Path]:
+    """What no adapter code may open but for what its worker is given: data, caches, results."""
+    sealed = [cache_root(), results, ROOT / "results", *preparation.sources]
+    if "RECGAUGE_DATA" in os.environ:
+        sealed.append(Path(os.environ["RECGAUGE_DATA"]))
+    return sealed
 
 
 def wrong_canaries(executor: LocalExecutor) -> list[str]:
@@ -238,6 +257,10 @@ class _Runner(_Preparer):
                 record = records.write(planned.path, self._record(cell, ending, {}), side=None, log=None)
             self._display.finished(cell.name, record)
             return record
+        if (same := self._same_measurement(cell)) is not None:
+            record = self._relabelled(same, planned)
+            self._display.finished(cell.name, record)
+            return record
         self._display.running(cell.name)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side = scratch / "outcomes.npz"
@@ -250,15 +273,28 @@ class _Runner(_Preparer):
         self._display.finished(cell.name, record)
         return record
 
+    def _same_measurement(self, cell: Cell) -> Record | None:
+        """Of this very configuration, as tuned or under another label: tuning may well find the default best."""
+        for is_tuned in (False, True):
+            record = records.read(_record_path(self._request.results, cell, is_tuned))
+            if record is not None and records.satisfies(record, cell.key, self._request.repeats):
+                return record
+        return None
+
+    def _relabelled(self, same: Record, planned: Planned) -> Record:
+        """The measurement as a record of the planned cell too."""
+        data = {**same.data, "created": _now(), "algorithm": _algorithm(planned.cell)}
+        results = self._request.results
+        with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
+            side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
+            return records.write(planned.path, data, side, log=None)
+
     def measure(self, cell: Cell, scratch: Path, side: Path) -> Ending:
         """Fit and ask in a fresh worker in the folder ``scratch``; outcomes go to ``side`` where it ends ``ok``."""
         request, respond = self._cell_request(cell, scratch), self._responder(cell, side)
         return self._executor.run(request, self._request.limits, _variables(cell), scratch, respond)
 
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
-        sealed = [cache_root(), self._request.results, ROOT / "results", *cell.preparation.sources]
-        if "RECGAUGE_DATA" in os.environ:
-            sealed.append(Path(os.environ["RECGAUGE_DATA"]))
         return {
             "kind": "cell",
             "plugins": self._plugins,
@@ -267,7 +303,7 @@ class _Runner(_Preparer):
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),
-            "forbidden": [str(path) for path in sealed],
+            "forbidden": [str(path) for path in sealed_paths(self._request.results, cell.preparation)],
             "allowed": [str(scratch)],
             "seed": cell.seed,
             "threads": cell.threads,
@@ -295,7 +331,7 @@ class _Runner(_Preparer):
             "key": cell.key,
             "status": ending.status,
             "reason": ending.reason,
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "created": _now(),
             "dataset": cell.meta["dataset"],
             "protocol": {
                 "name": cell.preparation.protocol.name,
@@ -304,12 +340,7 @@ class _Runner(_Preparer):
                 "primary": cell.preparation.protocol.primary,
             },
             "split": cell.meta["split"],
-            "algorithm": {
-                "name": spec.name,
-                "label": cell.choice.label,
-                "config": cell.choice.config,
-                "support": spec.support.get(cell.preparation.protocol.task),
-            },
+            "algorithm": _algorithm(cell),
             "seed": cell.seed,
             "threads": cell.threads,
             "device": cell.device,
@@ -333,6 +364,22 @@ class _Runner(_Preparer):
         }
 
 
+def _algorithm(cell: Cell) -> dict[str, Any]:
+    """A record's ``algorithm``; a row of tuned configurations has ``tuned``, null where nothing was tuned."""
+    choice = cell.choice
+    data = {
+        "name": choice.spec.name,
+        "label": choice.label,
+        "config": choice.config,
+        "support": choice.spec.support.get(cell.preparation.protocol.task),
+    }
+    return {**data, "tuned": choice.tuned} if choice.label == TUNED else data
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 def _variables(cell: Cell) -> dict[str, str]:
     return worker_variables(cell.threads, cell.choice.variables)
 
@@ -346,7 +393,7 @@ def _log_of_failure(scratch: Path, ending: Ending) -> Path:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM unwinds like Ctrl-C, so that the worker's group is killed and scratch folders go."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -220,6 +221,69 @@ def _maker(request: dict[str, Any], truth: Truth | None) -> Callable[[], Recomme
     return lambda: algorithm(config)
 
 
+_warmed_up: set[tuple[str, str]] = set()
+"""Algorithm and task whose framework this process has initialised."""
+
+
+def _trial(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """One trial of tuning; the process stays warm for the next. It is given the validation folder and no other.
+
+    ``started`` says that imports and warm-up are done: from then on seconds count.
+    """
+    from benchmarks.trial import judge  # the other kinds of request do not need it
+
+    protocol = _protocol(request["protocol"])
+    task = Task(protocol.task)
+    folder = Path(request["validation"])
+    given = (sys.prefix, sys.base_prefix, *request["allowed"])
+    harness = _installed_seal(tuple(request["forbidden"]), (str(folder), *given))
+    adapter = _installed_seal(tuple(request["forbidden"]), (str(folder / "fit"), *given))
+    progress = _throttled(emit)
+
+    def stop(step: int, figure: float) -> bool:
+        emit("validated", step=step, figure=figure)
+        return bool(next(requests)["stop"])
+
+    with harness.adapter():
+        with adapter.adapter():
+            for plugin in request["plugins"]:
+                load_plugin(Path(plugin))
+            algorithm = _load(request["algorithm"])
+            config = resolve_config(algorithm.Config, request["config"])
+        part = split_store.load_validation(folder.parent, task)  # anew: an adapter may have written into its arrays
+        run = FitContext(seed=request["seed"], threads=request["threads"], device=request["device"])
+        if (request["algorithm"], task) not in _warmed_up:
+            with adapter.adapter():
+                algorithm(config).fit(tiny_train_set(part.train), replace(run, fixed_steps=1))
+            _warmed_up.add((request["algorithm"], task))
+        emit("started")
+        run = replace(
+            run,
+            deadline=time.monotonic() + request["seconds"],
+            progress=lambda step, total: progress("fit", step, total),
+        )
+        judged = judge(
+            lambda: algorithm(config),
+            part,
+            run,
+            protocol,
+            adapter,
+            request["calibrate"],
+            stop if request["prune"] else None,
+        )
+    adapter.check()
+    harness.check()
+    emit("ended", status="ok", value=judged.value, steps=judged.steps, seconds=judged.seconds)
+
+
+@cache
+def _installed_seal(forbidden: tuple[str, ...], allowed: tuple[str, ...]) -> Seal:
+    """One seal for all trials of a study: an audit hook cannot be taken away again."""
+    seal = Seal(forbidden, allowed)
+    seal.install()
+    return seal
+
+
 def _prepare(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
     """Load one data set and write one of its splits."""
     for plugin in request["plugins"]:
@@ -254,6 +318,7 @@ def _check(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Ca
 
 _HANDLERS: dict[str, Callable[..., None]] = {
     "cell": _cell,
+    "trial": _trial,
     "prepare": _prepare,
     "canaries": _canaries,
     "check": _check,

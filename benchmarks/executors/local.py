@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from datasets.errors import UserError
 
 POLL_S = 0.015
 EXIT_GRACE_S = 5.0
+USER_MISTAKE = "user_error"
+"""The status of a request whose worker found something that the user can mend."""
 
 Event = dict[str, Any]
 Respond = Callable[[Event], Event | None]
@@ -87,6 +90,10 @@ class LocalExecutor:
         with self._worker(request, variables, scratch) as process:
             return _follow(process, limits, respond)
 
+    def session(self, variables: dict[str, str], scratch: Path) -> Session:
+        """A worker that stays warm between requests; arguments as for ``run``."""
+        return Session(lambda request: self._worker(request, variables, scratch))
+
     @contextlib.contextmanager
     def _worker(self, request: Event, variables: dict[str, str], scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
@@ -119,6 +126,70 @@ class LocalExecutor:
         print(f"{sign}{group}", file=self._reaper.stdin)
 
 
+class Session:
+    """Requests one after another to a warm worker: started by the first, and anew after any that did not end ``ok``.
+
+    Nothing here blocks: ``poll`` gives what has come, and ``wait_for_any`` waits on several sessions.
+    """
+
+    def __init__(self, start: Callable[[Event], contextlib.AbstractContextManager[subprocess.Popen[bytes]]]) -> None:
+        self._start = start
+        self._stack = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: _Lines | None = None
+        self._watch: _Watch | None = None
+
+    @property
+    def warm(self) -> bool:
+        """Whether there is a worker that has served a request before."""
+        return self._process is not None
+
+    def send(self, request: Event, limits: Limits) -> None:
+        """Begin ``request``; the one before must have ended."""
+        if self._process is None or self._lines is None:
+            self._process = self._stack.enter_context(self._start(request))
+            self._lines = _Lines(self._process)
+        else:
+            _send(self._process, request)
+        self._watch = _Watch(self._process, self._lines, limits)
+
+    def answer(self, message: Event) -> None:
+        """Send what the worker asked for within its request."""
+        if self._process is not None:
+            _send(self._process, message)
+
+    def limit(self, seconds: float) -> None:
+        """From now on the request has so many wall seconds."""
+        if self._watch is not None:
+            self._watch.restart_clock(seconds)
+
+    def poll(self) -> tuple[list[Event], Ending | None]:
+        """The events that have come, and the ending of the request once there is one."""
+        if self._watch is None:
+            return [], None
+        events, ending = self._watch.poll(timeout=0.0)
+        if ending is not None:
+            self._watch = None
+            if ending.status != "ok":
+                self.close()
+        return events, ending
+
+    def close(self) -> None:
+        """Kill the worker with all that it started."""
+        self._process = self._lines = self._watch = None
+        self._stack.close()
+
+    def fileno(self) -> int:
+        """Readable when the worker has said something or has ended."""
+        assert self._lines is not None
+        return self._lines.fileno()
+
+
+def wait_for_any(sessions: Iterable[Session]) -> None:
+    """Wait until one of the busy ``sessions`` has something to ``poll``, or until limits want another look."""
+    select.select(list(sessions), [], [], POLL_S)
+
+
 # Outlives the harness in its own session; when the harness is gone, its pipe ends and the groups still named are
 # killed.
 _REAPER = """
@@ -136,34 +207,60 @@ for group in groups:
 
 def _follow(process: subprocess.Popen[bytes], limits: Limits, respond: Respond) -> Ending:
     """Read events, answer them and hold the limits until the worker has ended."""
-    start = time.monotonic()
-    memory = GroupMemory(process.pid)
-    lines = _Lines(process)
-    last: Event | None = None
-    while True:
-        gone = process.poll() is not None
-        for event in lines.read(timeout=0.0 if gone else POLL_S):
-            if event["event"] == "user_error":
-                raise UserError(event["reason"])
-            if event["event"] == "ended":
-                last = event
-            elif (answer := respond(event)) is not None:
+    watch = _Watch(process, _Lines(process), limits)
+    ending = None
+    while ending is None:
+        events, ending = watch.poll(POLL_S)
+        for event in events:
+            if (answer := respond(event)) is not None:
                 _send(process, answer)
-        wall_s = time.monotonic() - start
-        if last is not None or gone:
-            break
-        if wall_s > limits.seconds:
-            last = {"status": "timeout", "reason": f"time limit of {limits.seconds:g} s reached"}
-            break
-        if memory.sample() > limits.memory_bytes:
-            over = f"{memory.peak / 2**30:.2f} GiB used, the limit is {limits.memory_bytes / 2**30:.2f} GiB"
-            last = {"status": "out_of_memory", "reason": over}
-            break
-    if last is None:
-        last = {"status": "failed", "reason": _how_it_died(process)}
-    elif last["status"] == "ok":
+    if ending.status == USER_MISTAKE:
+        raise UserError(ending.reason)
+    if ending.status == "ok":
         _let_it_exit(process)
-    return Ending(last["status"], last, wall_s, memory.peak)
+    return ending
+
+
+class _Watch:
+    """One request's way through a worker: its events, its limits, its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], lines: _Lines, limits: Limits) -> None:
+        self._process = process
+        self._lines = lines
+        self._limits = limits
+        self._memory = GroupMemory(process.pid)
+        self._start = self._clock_start = time.monotonic()
+
+    def restart_clock(self, seconds: float) -> None:
+        self._clock_start = time.monotonic()
+        self._limits = replace(self._limits, seconds=seconds)
+
+    def poll(self, timeout: float) -> tuple[list[Event], Ending | None]:
+        """The events that came within ``timeout`` seconds, and the ending once there is one."""
+        gone = self._process.poll() is not None
+        events = []
+        last: Event | None = None
+        for event in self._lines.read(timeout=0.0 if gone else timeout):
+            if event["event"] == "user_error":
+                last = {"status": USER_MISTAKE, **event}
+            elif event["event"] == "ended":
+                last = event
+            else:
+                events.append(event)
+        last = last or self._broken_limit(gone)
+        if last is None:
+            return events, None
+        return events, Ending(last["status"], last, time.monotonic() - self._start, self._memory.peak)
+
+    def _broken_limit(self, gone: bool) -> Event | None:
+        if gone:
+            return {"status": "failed", "reason": _how_it_died(self._process)}
+        if time.monotonic() - self._clock_start > self._limits.seconds:
+            return {"status": "timeout", "reason": f"time limit of {self._limits.seconds:g} s reached"}
+        if self._memory.sample() > self._limits.memory_bytes:
+            used, limit = self._memory.peak / 2**30, self._limits.memory_bytes / 2**30
+            return {"status": "out_of_memory", "reason": f"{used:.2f} GiB used, the limit is {limit:.2f} GiB"}
+        return None
 
 
 class _Lines:
@@ -176,6 +273,9 @@ class _Lines:
         self._ended = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._fd, selectors.EVENT_READ)
+
+    def fileno(self) -> int:
+        return self._fd
 
     def read(self, timeout: float) -> list[Event]:
         if self._ended:

@@ -50,7 +50,8 @@ def put(tmp_path: Path) -> Callable[..., Record]:
             },
             "protocol": {"name": protocol, "config": config, "task": "any", "primary": "any"},
             "split": {"seed": changes.get("split_seed", 42), "fingerprint": split},
-            "algorithm": {"name": algorithm, "label": label, "config": {}, "support": support},
+            "algorithm": {"name": algorithm, "label": label, "config": {}, "support": support}
+            | ({"tuned": changes["tuned"]} if "tuned" in changes else {}),
             "seed": seed,
             "threads": 1,
             "device": "cpu",
@@ -569,3 +570,57 @@ def test_tables_of_known_cells_are_quick(put: Callable[..., Record], tmp_path: P
     tables = [boards.build(of_split, tmp_path) for of_split in records.values()]
     assert time.process_time() - start < 2
     assert [[len(table.rows) for table in each] for each in tables] == [[11], [11]]
+
+
+# --- default → tuned -------------------------------------------------------------------------------------------------
+
+STUDY = {
+    "metric": "rmse",
+    "budget": {"name": "small", "trials": 20, "seconds": 90.0},
+    "trials": {"complete": 18, "pruned": 1, "failed": 1},
+    "seconds": 1234.5,
+    "bound_by": "seconds",
+    "values": [0.9, None, 0.8],
+}
+
+
+def tuned_table(put: Callable[..., Record], folder: Path, *names: str, loss: float = 0.0) -> list[boards.Table]:
+    """Of each algorithm a default and a tuned row; where ``loss`` is not 0, one of them has far larger errors."""
+    rng = np.random.default_rng(0)
+    rating: dict[str, Any] = {"protocol": "holdout", "config": HOLDOUT}
+    records = []
+    for name in names:
+        records.append(put(name, errors(list(rng.random(40) + max(-loss, 0)), [2] * 40), **rating))
+        tuned = errors(list(rng.random(40) + max(loss, 0)), [2] * 40)
+        records.append(put(name, tuned, **rating, label="tuned", tuned=STUDY))
+    return boards.build(records, folder)
+
+
+def test_the_block_of_gains_is_the_same_in_every_format(put: Callable[..., Record], tmp_path: Path) -> None:
+    tables = tuned_table(put, tmp_path, "als", "ease")
+    tuning = strict_rows(tables)[0]["table"]["tuning"]
+    assert tuning["expected_best"]["als"][-1] == pytest.approx((0.9 * 8 + 0.8 * 19) / 27), "two of three count as .9"
+    markdown, terminal = (render(tables, {}, form) for form in ("markdown", "terminal"))
+    for row in tuning["rows"]:
+        low, high = (f"{row['difference'][edge]:.3f}".replace("0.", ".", 1) for edge in ("low", "high"))
+        shown = [f"{row[name]:.3f}".replace("0.", ".", 1) for name in ("default", "tuned")]
+        assert f"| {row['algorithm']} | {shown[0]} | {shown[1]} | " in markdown
+        assert f" | {low} to {high} | " in markdown and f" {low} to {high} " in terminal
+        assert re.search(rf"^{row['algorithm']} .* 20 +1234 +seconds$", terminal, re.MULTILINE)
+    mean = f"{tuning['mean_difference']['mean']:.3f}".replace("0.", ".", 1)
+    for text in (markdown, terminal):
+        assert f"Mean difference over these algorithms: {mean} (95 % " in " ".join(text.split())
+        assert "small, 20 trials or 90 s of fit and scoring" in " ".join(text.split())
+    assert "tuning" not in render(tables, {}, "csv").splitlines()[0]
+
+
+@pytest.mark.parametrize("loss", [0.0, 5.0, -5.0])
+def test_the_block_of_gains_fits_80_columns(put: Callable[..., Record], tmp_path: Path, loss: float) -> None:
+    text = render(tuned_table(put, tmp_path, "lightfm-hybrid", "content-cosine", loss=loss), {}, "terminal")
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert "default → tuned" in text and "lightfm-hybrid (tuned)" in text
+
+
+def test_without_tuned_rows_there_is_no_block(three: list[boards.Table]) -> None:
+    assert strict_rows(three)[0]["table"]["tuning"] is None
+    assert "default → tuned" not in render(three, {}, "terminal")

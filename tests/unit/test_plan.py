@@ -240,3 +240,23 @@ def test_options_in_brackets_come_on_top_and_name_the_row() -> None:
 def test_brackets_that_say_nothing_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="expected name"):
         plan.choose_algorithms([text], {})
+
+
+# --- budgets ---------------------------------------------------------------------------------------------------------
+
+
+def test_budgets_of_cells_and_of_studies_are_apart() -> None:
+    budget = plan.load_tuning_budget("tune-small")
+    assert (budget.trials, budget.seconds) == (20, 90)
+    changed = plan.load_tuning_budget("tune-small", trials=3, seconds=0.5, trial_seconds=7, memory_gib=0.5)
+    assert (changed.trials, changed.seconds) == (3, 0.5)
+    assert (changed.trial.seconds, changed.trial.memory_bytes) == (7, 2**29)
+    with pytest.raises(UserError, match=r"unknown budget 'tune-small'.* valid: large, quick"):
+        plan.load_limits("tune-small")
+    with pytest.raises(UserError, match=r"unknown tuning budget 'quick'.* valid: tune-large, tune-small"):
+        plan.load_tuning_budget("quick")
+
+
+def test_options_that_the_user_set_are_known_to_the_tuner() -> None:
+    (choice,) = plan.choose_algorithms(["als[factors=32]"], {"als": {"reg": "1"}})
+    assert choice.given == {"reg": "1", "factors": "32"}

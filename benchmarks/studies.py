@@ -1,0 +1,312 @@
+"""A study: which configurations were tried and what they gave, kept by Optuna so that ``kill -9`` loses only what runs.
+
+The one place that talks to Optuna. Trials are counted once they are finished: complete, pruned or failed. A trial that
+was running when its harness went is lost: it becomes ``FAIL``, its number is in the study's attribute ``lost``, and it
+counts for nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from algorithms.config import shown
+from algorithms.space import Choice, IntUniform, LogUniform, Space
+from datasets.errors import NotWritableError, UserError
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+STARTUP_TRIALS = 7
+"""Both presets and five random draws, before the sampler trusts what it has seen."""
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and how.
+
+    Attributes:
+        base: the options of every trial that the space does not set.
+        space: option -> its range.
+        presets: name -> all options of a configuration that is tried before any other.
+    """
+
+    base: Mapping[str, Any]
+    space: Mapping[str, Space]
+    presets: Mapping[str, Mapping[str, Any]]
+    higher_is_better: bool
+    sampler: str
+    pruner: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One trial to run. ``preset`` is its name where it is one."""
+
+    trial: Trial
+    config: dict[str, Any]
+    preset: str | None
+
+
+class Study:
+    """Asks for configurations and is told what they gave. One owner at a time: whoever runs trials holds this object.
+
+    ``name`` is the study's in the storage; one that is there already is gone on with.
+    """
+
+    def __init__(self, name: str, storage: BaseStorage, search: Search) -> None:
+        self._search = search
+        self._distributions = {option: _distribution(space) for option, space in search.space.items()}
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            sampler=RandomSampler(),  # each trial brings its own, see ask
+            pruner=_pruner(search.pruner),
+            direction="maximize" if search.higher_is_better else "minimize",
+            load_if_exists=True,
+        )
+        self.name = name
+
+    def recover(self) -> int:
+        """Give up the trials that a dead owner left running, queue the presets; how many were lost.
+
+        A preset is queued unless it is complete or in the queue already.
+        """
+        running = [trial.number for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+        self._lose(running)
+        done_or_queued = (TrialState.COMPLETE, TrialState.WAITING)
+        known = {trial.user_attrs.get("preset") for trial in self._study.get_trials(False, done_or_queued)}
+        for preset, config in self._search.presets.items():
+            if preset not in known:
+                self._study.enqueue_trial(self._params(config), {"preset": preset, "config": dict(config)})
+        return len(running)
+
+    def ask(self) -> Asked:
+        """The next trial: a queued preset, else what the sampler proposes.
+
+        Every trial has a sampler of its own, seeded with how many there were before it: a study that was killed goes on
+        as if it had not been, and never draws again what it has drawn.
+        """
+        before = len(self.finished()) + len(self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        self._study.sampler = _sampler(self._search.sampler, 1_000 * self._search.seed + before)
+        trial = self._study.ask()
+        preset = trial.user_attrs.get("preset")
+        if preset is None:
+            return Asked(trial, {**self._search.base, **self._suggest_all(trial)}, None)
+        config = trial.user_attrs["config"]
+        if self._params(config):
+            self._suggest_all(trial)  # which gives what was queued
+        return Asked(trial, config, preset)
+
+    def gives_up(self, asked: Asked, step: int, figure: float) -> bool:
+        """Note a figure of a running trial; whether it is to be pruned. Presets never are: both are told of."""
+        asked.trial.report(figure, step)
+        return asked.preset is None and bool(asked.trial.should_prune())  # which may be a NumPy one
+
+    def complete(self, asked: Asked, value: float, steps: int | None, seconds: float) -> None:
+        self._note(asked, seconds, steps=steps)
+        self._study.tell(asked.trial, value)
+
+    def prune(self, asked: Asked, seconds: float) -> None:
+        self._note(asked, seconds)
+        self._study.tell(asked.trial, state=TrialState.PRUNED)
+
+    def fail(self, asked: Asked, reason: str, seconds: float, traceback: str | None = None) -> None:
+        self._note(asked, seconds, reason=reason, traceback=traceback)
+        self._study.tell(asked.trial, state=TrialState.FAIL)
+
+    def withdraw(self, asked: Asked) -> None:
+        """Take a running trial back: it counts for nothing."""
+        self._lose([asked.trial.number])
+
+    def finished(self) -> list[FrozenTrial]:
+        """Every trial that counts, in order."""
+        lost = set(self._lost())
+        return [trial for trial in self._study.get_trials(False, _FINISHED) if trial.number not in lost]
+
+    def spent(self) -> float:
+        """Seconds of fit and scoring of the finished trials."""
+        return math.fsum(trial.user_attrs["seconds"] for trial in self.finished())
+
+    def counts(self) -> dict[str, int]:
+        """How many finished trials are complete, pruned, failed."""
+        states = [trial.state for trial in self.finished()]
+        kinds = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        return {name: states.count(state) for name, state in kinds.items()}
+
+    def values(self) -> list[float | None]:
+        """Validation value of every finished trial in order; None: pruned or failed."""
+        return [trial.value if trial.state is TrialState.COMPLETE else None for trial in self.finished()]
+
+    def value_of_preset(self, preset: str) -> float | None:
+        return next((value for trial, value in self._complete() if trial.user_attrs.get("preset") == preset), None)
+
+    def best(self) -> tuple[dict[str, Any], float] | None:
+        """Configuration and value of the best complete trial, the earliest of equal ones."""
+        sign = 1 if self._search.higher_is_better else -1
+        ranked = sorted(self._complete(), key=lambda pair: (-sign * pair[1], pair[0].number))
+        if not ranked:
+            return None
+        trial, value = ranked[0]
+        return trial.user_attrs.get("config") or {**self._search.base, **trial.params}, value
+
+    def failures(self) -> list[str]:
+        """Reasons of the failed trials, in order."""
+        return [trial.user_attrs["reason"] for trial in self.finished() if trial.state is TrialState.FAIL]
+
+    def _complete(self) -> list[tuple[FrozenTrial, float]]:
+        return [
+            (trial, trial.value)
+            for trial in self.finished()
+            if trial.state is TrialState.COMPLETE and trial.value is not None
+        ]
+
+    def _lose(self, running: Sequence[int]) -> None:
+        if running:  # first the mark: a kill in between must not leave a trial that counts
+            self._study.set_user_attr("lost", sorted({*self._lost(), *running}))
+        for number in running:
+            self._study.tell(number, state=TrialState.FAIL)
+
+    def _lost(self) -> Sequence[int]:
+        return self._study.user_attrs.get("lost", [])
+
+    def _suggest_all(self, trial: Trial) -> dict[str, Any]:
+        return {option: _suggest(trial, option, kind) for option, kind in self._distributions.items()}
+
+    def _params(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """``config`` as a point of the space; {} where it is none, so that the sampler learns nothing wrong from it."""
+        base, space = self._search.base, self._search.space
+        same_elsewhere = all(config[option] == base[option] for option in base.keys() - space.keys())
+        if not same_elsewhere or not all(_is_inside(config[option], space[option]) for option in space):
+            return {}
+        return {option: _as_parameter(config[option]) for option in space}
+
+    def _note(self, asked: Asked, seconds: float, **more: object) -> None:
+        for name, value in {"seconds": seconds, **more}.items():
+            if value is not None:
+                asked.trial.set_user_attr(name, value)
+
+
+@contextmanager
+def open_storage(url: str | None, journal: Path) -> Iterator[BaseStorage]:
+    """The data base at ``url``, or a journal file that nobody else may write meanwhile.
+
+    Raises:
+        UserError: another process holds the journal, or the data base cannot be reached.
+        NotWritableError: the journal's folder cannot be written.
+    """
+    if url is not None:
+        yield _data_base(url)
+        return
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        lock = journal.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise NotWritableError(journal.parent, error) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+        except BlockingIOError as error:
+            raise UserError(f"{journal}: another 'tune' works on this study: wait for it, or use --storage") from error
+        _drop_torn_line(journal)
+        yield JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
+
+
+class _Held(JournalFileSymlinkLock):
+    """Nothing to do for each write: the owner holds the journal for as long as it runs.
+
+    Optuna's own lock would outlive a killed owner and stop the next one for half a minute.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        return None
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Take back a last line that was not written to its end, which Optuna refuses to read past."""
+    if journal.exists() and not (text := journal.read_bytes()).endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(text.rfind(b"\n") + 1)
+
+
+def _data_base(url: str) -> BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--storage: {reason}: a data base's URL is required, such as sqlite:///tuning.db") from error
+
+
+def _distribution(space: Space) -> BaseDistribution:
+    if isinstance(space, Choice):
+        return CategoricalDistribution([_as_parameter(value) for value in space.values])
+    if isinstance(space, IntUniform):
+        return IntDistribution(space.low, space.high, log=space.log)
+    return FloatDistribution(space.low, space.high, log=isinstance(space, LogUniform))
+
+
+def _as_parameter(value: Any) -> Any:
+    """What a storage can hold: tuples become text, which a ``Config`` reads as well."""
+    return shown(value) if isinstance(value, list | tuple) else value
+
+
+def _is_inside(value: Any, space: Space) -> bool:
+    if isinstance(space, Choice):
+        return _as_parameter(value) in map(_as_parameter, space.values)
+    return value is not None and value in space
+
+
+def _suggest(trial: Trial, option: str, kind: BaseDistribution) -> Any:
+    if isinstance(kind, CategoricalDistribution):
+        return trial.suggest_categorical(option, kind.choices)
+    if isinstance(kind, IntDistribution):
+        return trial.suggest_int(option, kind.low, kind.high, log=kind.log)
+    assert isinstance(kind, FloatDistribution)
+    return trial.suggest_float(option, kind.low, kind.high, log=kind.log)
+
+
+def _sampler(name: str, seed: int) -> BaseSampler:
+    if name == "random":
+        return RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group has been one since Optuna 2.8
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=STARTUP_TRIALS,  # of Optuna's 10, half of a budget of 20 would be random
+            n_ei_candidates=24,  # Optuna's own: draws of the good density, of which the most promising is tried
+            multivariate=True,  # options depend on each other: factors on reg, learning rate on epochs
+            group=True,  # a preset outside the space is no point of it; without groups that would end the joint model
+            constant_liar=True,  # what runs beside counts as poor, so that two workers do not try the same
+        )
+
+
+def _pruner(name: str) -> BasePruner:
+    if name == "none":
+        return NopPruner()
+    return MedianPruner(
+        n_startup_trials=STARTUP_TRIALS,  # complete trials before any is pruned
+        n_warmup_steps=0,  # figures come from step 4 on
+        interval_steps=1,  # each of them decides
+        n_min_trials=4,  # a median of fewer says nothing
+    )
