@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from conftest import MISBEHAVING, CommandLine
+import pytest
+from conftest import MISBEHAVING, NETWORKS, CommandLine
+
+from algorithms.registry import ALGORITHMS
 
 SMALL = "planted-genres[n_users=60,n_items=50,n_ratings=600]"
 
@@ -31,6 +34,28 @@ def test_the_truth_is_for_the_oracle_alone(benchmarks: CommandLine) -> None:
     assert "oracle" in ran.out
     unknown = benchmarks.run("--dataset", SMALL, "--algorithm", "oracle")
     assert unknown.code == 1 and "unknown algorithm 'oracle'" in unknown.err
+
+
+@pytest.mark.slow
+def test_nobody_is_better_than_the_oracle(benchmarks: CommandLine) -> None:
+    """Over five splits, by a one-sided paired test; and ease closes most of the way from popularity."""
+    quick_ones = ",".join(name for name in ALGORITHMS if name not in NETWORKS)
+    ran = benchmarks.run(
+        *("--dataset", "planted-genres", "--protocol", "leave-one-out,holdout", "--splits", "5"),
+        *("--algorithm", quick_ones, "--format", "json"),
+        timeout=900,
+    )
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)
+    assert "LEAK OR BUG" not in ran.out
+    for row in rows:
+        assert row["status"] == "ok"
+        assert all(p >= 0.05 for p in row["table"]["better_than_oracle"].values())
+    (ease,) = (row for row in rows if (row["protocol"], row["algorithm"]) == ("leave-one-out", "ease"))
+    assert ease["to_oracle"]["mean"] >= 0.6
+    (oracle,) = (row for row in rows if (row["protocol"], row["algorithm"]) == ("holdout", "oracle"))
+    assert oracle["metrics"]["rmse"]["n"] >= 20_000
+    assert oracle["metrics"]["rmse"]["mean"] == pytest.approx(0.8, rel=0.01)
 
 
 def test_list_shows_the_options_of_a_generated_data_set(benchmarks: CommandLine) -> None:
