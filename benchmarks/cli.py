@@ -284,6 +284,7 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
     parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these only")
+    parser.add_argument("--config", action="append", metavar="PRESET,…", help="rows of these only, such as default")
     _add_plugin(parser)
 
 

@@ -89,7 +89,7 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
-    """Tables of the records in a folder, of the data sets and protocols asked for."""
+    """Tables of the records in a folder, of the data sets, protocols and presets asked for."""
     for path in options.plugin:
         load_plugin(path)
     found, damaged = records.read_all(options.results)
@@ -99,6 +99,8 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
     for field, names in (("dataset", datasets), ("protocol", _split_names(options.protocol))):
         if names:
             found = [record for record in found if record.data[field]["name"] in names]
+    if presets := _split_names(options.config):
+        found = [record for record in found if record.data["algorithm"]["label"] in presets]
     if not found:
         raise UserError(f"{options.results}: no such records here: 'python -m benchmarks run' makes some")
     return boards.build(found, options.results)

@@ -104,6 +104,10 @@ def test_default_and_tuned_rows_are_one_table(ratings: Path, studies: tuple[Path
     assert default["key"] == same["key"] and default["timings"] == same["timings"], "measured once"
     assert default["side"]["sha256"] == same["side"]["sha256"] and "tuned" not in default["algorithm"]
 
+    board = CommandLine(results)("leaderboard", "--results", str(results), "--config", "tuned", "--format", "json")
+    assert {row["label"] for row in json.loads(board.out)} == {"tuned"}
+    assert json.loads(board.out)[0]["rank"] == 1, "ranked anew among the rows that are shown"
+
     again = run(results, ratings, folder, "--format", "json", algorithm=ALL)
     assert "6 of 8 cells are known" in again.err, "skipped ones are looked at anew"
     assert [row["metrics"] for row in json.loads(again.out)] == [row["metrics"] for row in json.loads(ended.out)]
