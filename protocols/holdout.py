@@ -52,7 +52,7 @@ class Holdout(EvaluationProtocol):
     slice_columns = {"RMSE": "rmse", "R²": "r2"}
     slices_note = (
         "Warm: test rows whose user and item both have training rows; cold user, cold item: the user or the item has "
-        "none (neither has: counted in both). An algorithm that uses no metadata answers a cold row with the "
+        "none (neither has: counted in both). An algorithm that cannot rate a cold row itself answers with the "
         "damped-bias rating."
     )
 
