@@ -77,7 +77,7 @@ def _show_algorithm(name: str) -> None:
 
 def _show_dataset(options: argparse.Namespace) -> None:
     """The data card: what it is, whose terms it has, and the audit where it can be loaded."""
-    from benchmarks.plan import OwnFileFlags, choose_datasets, has_options
+    from benchmarks.plan import OwnFileFlags, choose_datasets
     from benchmarks.progress import download_progress
     from datasets.store import load_cached
 
@@ -92,6 +92,7 @@ def _show_dataset(options: argparse.Namespace) -> None:
         sources = loader.locate(download_progress(spec.name))
     except MissingDataError as error:
         _print_terms(spec.licence, _citation_of_module(loader))
+        _print_dataset_options(spec.name, loader)
         _print_wrapped(["", "not audited:"])
         print(f"  {error}")  # not wrapped: it holds a command to copy
         return
@@ -99,10 +100,15 @@ def _show_dataset(options: argparse.Namespace) -> None:
 
     dataset = load_cached(loader, sources)
     _print_terms(dataset.licence, dataset.citation)
-    if has_options(type(loader)):
-        name = spec.name.partition("[")[0]
-        _print_options(type(loader), f"--dataset '{name}[OPTION=VALUE,…]'")
+    _print_dataset_options(spec.name, loader)
     _print_wrapped(["", *card(dataset)])
+
+
+def _print_dataset_options(name: str, loader: Loader) -> None:
+    from benchmarks.plan import has_options
+
+    if has_options(type(loader)):
+        _print_options(type(loader), f"--dataset '{name.partition('[')[0]}[OPTION=VALUE,…]'")
 
 
 def _print_terms(licence: str, citation: str) -> None:

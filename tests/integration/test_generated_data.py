@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import MISBEHAVING, NETWORKS, CommandLine
@@ -64,3 +65,8 @@ def test_list_shows_the_options_of_a_generated_data_set(benchmarks: CommandLine)
     assert "options (--dataset 'planted-genres[OPTION=VALUE,…]'):" in shown.out
     assert "  n_users = 2000 (int): users\n" in shown.out and "600 rows, 60 users, 50 items" in shown.out
     assert "options" not in benchmarks("list", "synthetic-genres").out
+
+
+def test_list_shows_the_options_of_a_data_set_that_is_not_here(benchmarks: CommandLine, tmp_path: Path) -> None:
+    shown = benchmarks("list", "news-articles", RECGAUGE_DATA=str(tmp_path))
+    assert shown.code == 0 and "drop_train_only = False (bool)" in shown.out and "not audited" in shown.out
