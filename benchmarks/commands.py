@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from algorithms.registry import ALGORITHMS
+from algorithms.registry import ALGORITHMS, TUNED
 from benchmarks import compare as comparison
 from benchmarks import leaderboard as boards
 from benchmarks import plan, records
@@ -120,7 +120,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         repeats=suite.repeats,
         results=options.results.resolve(),
         compact=options.compact,
-        tuned=options.tuned,
+        tuned=options.tuned.resolve(),
         plugins=options.plugin,
         not_measured=missing,
     )
@@ -130,6 +130,8 @@ def _tune_request(options: argparse.Namespace) -> TuneRequest:
     from benchmarks.tuning import TuneRequest  # loads Optuna, which no other command needs
 
     _, choices, preparations, missing = _chosen(options)
+    if any(choice.label == TUNED for choice in choices):
+        raise UserError(f"tune: '{TUNED}' is what tuning finds: name algorithms without it")
     if twice := _repeated([choice.spec.name for choice in choices]):
         raise UserError(f"tune: {twice} is named twice: one study for each algorithm, leave out all but one")
     if twice := _repeated([f"{each.dataset.name} · {each.protocol.name}" for each in preparations]):
@@ -152,7 +154,7 @@ def _tune_request(options: argparse.Namespace) -> TuneRequest:
         storage=options.storage,
         workers=options.workers,
         results=options.results.resolve(),
-        tuned=options.tuned,
+        tuned=options.tuned.resolve(),
         plugins=options.plugin,
         not_measured=missing,
     )
@@ -169,6 +171,9 @@ def _chosen(
     suite, protocols, asked, overrides = _suite_and_flags(options)
     choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides, presets)
     plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
+    for choice in choices:
+        if choice.label == TUNED and choice.spec.name in asked:
+            raise plan.no_longer_tuned(choice.spec.name, next(iter(asked[choice.spec.name])))
     preparations, missing = _preparations(options, suite, protocols, overrides)
     return suite, choices, preparations, missing
 

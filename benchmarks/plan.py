@@ -49,7 +49,7 @@ Overrides = dict[str, dict[str, str]]
 _EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-select --install)"}
 
 _RESULT_SOURCES = (
-    *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py"),
+    *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py", "datasets/top_k.py"),
     *(f"benchmarks/{name}.py" for name in ("worker", "search", "objective", "scorers", "clock", "split_store")),
 )
 
@@ -171,6 +171,8 @@ class Cell:
                 "hardware": hardware_fingerprint(),
                 "packages": package_versions(self.choice.spec.packages),
                 "sources": [self.choice.sources, _folder_digest("protocols")],
+                "support": self.choice.spec.support,
+                **({"truth": self.meta["truth"]} if self.choice.spec is ORACLE else {}),
             }
         )
 
@@ -497,11 +499,8 @@ def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
         raise unknown_name(f"preset of {name}", preset, {TUNED, *spec.presets})
     own = {**overrides.get(name, {}), **(_bracketed(text, options) if bracket else {})}
     if preset == TUNED:
-        if own:
-            raise UserError(
-                f"{name}.{next(iter(own))} is set, and with another option {name} is no longer tuned: leave out either "
-                f"the option or the preset '{TUNED}'"
-            )
+        if bracket:
+            raise no_longer_tuned(name, next(iter(own)))
         return AlgorithmChoice(spec, TUNED, {})
     adapter = algorithm_registry.load_class(spec)
     config = dataclasses.asdict(resolve_config(adapter.Config, {**spec.presets[preset], **own}, spec.name))
@@ -509,6 +508,14 @@ def _choose(text: str, overrides: Overrides) -> AlgorithmChoice:
         ([preset] if preset != "default" or not own else []) + [f"{key}={shown(config[key])}" for key in own]
     )
     return AlgorithmChoice(spec, label, config, given=own)
+
+
+def no_longer_tuned(name: str, option: str) -> UserError:
+    """The user set an option of an algorithm whose tuned configuration is asked for."""
+    return UserError(
+        f"{name}.{option} is set, and with another option {name} is no longer tuned: leave out either the option or "
+        f"the preset '{TUNED}'"
+    )
 
 
 def _bracketed(text: str, options: str) -> dict[str, str]:

@@ -343,15 +343,17 @@ def _notes_on_gains(table: Table) -> list[str]:
     if table.tuning is None or not table.tuning["rows"]:
         return []
     rows, mean = table.tuning["rows"], table.tuning["mean_difference"]
-    named = {row["budget"]["name"]: row["budget"] for row in rows}
-    budgets = [f"{name}, {each['trials']} trials or {each['seconds']:g} s" for name, each in named.items()]
+    budgets = {
+        f"{each['name']}, {each['trials']} trials or {each['seconds']:g} s" for each in (row["budget"] for row in rows)
+    }
+    equal = "" if len(budgets) == 1 else " NOT THE SAME FOR ALL: do not compare their gains."
     interval = f" (95 % {text})" if (text := _signed_interval(mean)) else ""
     better = "higher" if table.protocol.higher_is_better else "lower"
     return [
         f"diff: tuned − default in {table.protocol.primary} ({better} is better) on test rows, 95 % over users, p of "
         f"the sign-flip permutation test, Holm over {len(rows)} algorithm{'s' if len(rows) > 1 else ''}.",
-        f"Budget of each algorithm: {'; '.join(budgets)} of fit and scoring, whichever is spent first; validation rows "
-        f"only, {rows[0]['metric']}.",
+        f"Budget of each algorithm: {'; '.join(sorted(budgets))} of fit and scoring, whichever is spent first; "
+        f"validation rows only, {rows[0]['metric']}.{equal}",
         f"Mean difference over {'these algorithms' if len(rows) > 1 else 'this algorithm'}: "
         f"{fraction(mean['mean'])}{interval}.",
     ]

@@ -148,8 +148,11 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
 
 
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
-    """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed."""
-    planned = []
+    """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed.
+
+    Labels of the same configuration, such as two presets that agree, are one cell, of the label that comes first.
+    """
+    planned: dict[tuple[str, Path], Planned] = {}
     for preparation, meta in prepared:
         for chosen in with_oracle(request.choices, preparation):
             choice = chosen
@@ -163,8 +166,9 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
                 known = record if records.satisfies(record, cell.key, request.repeats) else None
                 if known is not None and known.data["algorithm"].get("tuned") != choice.tuned:
                     known = None  # another study came to the same configuration
-                planned.append(Planned(cell, path, known))
-    return planned
+                # Two labels of one configuration are one row.
+                planned.setdefault((preparation.name, path), Planned(cell, path, known))
+    return list(planned.values())
 
 
 def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
@@ -295,6 +299,7 @@ class _Runner(_Preparer):
         return self._executor.run(request, self._request.limits, _variables(cell), scratch, respond)
 
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
+        request = self._request
         return {
             "kind": "cell",
             "plugins": self._plugins,
@@ -303,7 +308,7 @@ class _Runner(_Preparer):
             "config": cell.choice.config,
             "protocol": {"target": cell.preparation.protocol.target, "config": cell.preparation.protocol_config},
             "fit": str(cell.preparation.folder / "fit"),
-            "forbidden": [str(path) for path in sealed_paths(self._request.results, cell.preparation)],
+            "forbidden": [str(path) for path in (*sealed_paths(request.results, cell.preparation), request.tuned)],
             "allowed": [str(scratch)],
             "seed": cell.seed,
             "threads": cell.threads,

@@ -9,6 +9,7 @@ folder. Where the data set's truth is known, ``truth`` holds it, for the oracle 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,4 +170,12 @@ def _meta(dataset: Dataset, split: Split, split_seed: int) -> dict[str, Any]:
             "n_test": len(split.test),
             "notes": split.notes,
         },
+        "truth": None if dataset.truth is None else _digest(dataset.truth),
     }
+
+
+def _digest(truth: Truth) -> str:
+    digest = hashlib.sha256()
+    for name, array in truth.arrays().items():
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

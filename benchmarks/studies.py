@@ -8,6 +8,7 @@ counts for nothing.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,15 +98,32 @@ class Study:
                 self._study.enqueue_trial(self._params(config), {"preset": preset, "config": dict(config)})
         return len(running)
 
+    def allow(self, trials: int, seconds: float) -> None:
+        """Note the budget that the study is run under.
+
+        Raises:
+            UserError: it had a larger one before, so that it knows more than others of the smaller one could.
+        """
+        before = self._study.user_attrs.get("budget", [0, 0.0])
+        if before[0] > trials or before[1] > seconds:
+            raise UserError(
+                f"{self.name}: was run under a budget of {before[0]} trials and {before[1]:g} s, larger than {trials} "
+                f"and {seconds:g} s: take at least that, or another folder (--results FOLDER)"
+            )
+        self._study.set_user_attr("budget", [trials, seconds])
+
     def ask(self) -> Asked:
         """The next trial: a queued preset, else what the sampler proposes.
 
-        Every trial has a sampler of its own, seeded with how many there were before it: a study that was killed goes on
-        as if it had not been, and never draws again what it has drawn.
+        Every trial has a sampler of its own, whose seed is the first number that no finished or running trial has: a
+        study that was killed draws again what was lost, and nothing else twice.
         """
-        before = len(self.finished()) + len(self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        self._study.sampler = _sampler(self._search.sampler, 1_000 * self._search.seed + before)
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        taken = {trial.user_attrs.get("draw") for trial in [*self.finished(), *running]}
+        draw = next(number for number in itertools.count() if number not in taken)
+        self._study.sampler = _sampler(self._search.sampler, 1_000 * self._search.seed + draw)
         trial = self._study.ask()
+        trial.set_user_attr("draw", draw)
         preset = trial.user_attrs.get("preset")
         if preset is None:
             return Asked(trial, {**self._search.base, **self._suggest_all(trial)}, None)
@@ -205,15 +223,12 @@ class Study:
 
 @contextmanager
 def open_storage(url: str | None, journal: Path) -> Iterator[BaseStorage]:
-    """The data base at ``url``, or a journal file that nobody else may write meanwhile.
+    """The data base at ``url``, or the file ``journal``; nobody else on this host may own the study meanwhile.
 
     Raises:
-        UserError: another process holds the journal, or the data base cannot be reached.
+        UserError: another process owns the study, or the data base cannot be reached.
         NotWritableError: the journal's folder cannot be written.
     """
-    if url is not None:
-        yield _data_base(url)
-        return
     try:
         journal.parent.mkdir(parents=True, exist_ok=True)
         lock = journal.with_suffix(".lock").open("w")
@@ -223,7 +238,10 @@ def open_storage(url: str | None, journal: Path) -> Iterator[BaseStorage]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
         except BlockingIOError as error:
-            raise UserError(f"{journal}: another 'tune' works on this study: wait for it, or use --storage") from error
+            raise UserError(f"{journal}: another 'tune' works on this study: wait for it") from error
+        if url is not None:
+            yield _data_base(url)
+            return
         _drop_torn_line(journal)
         yield JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import numpy as np
 from algorithms.config import resolve_config
 from benchmarks import records
 from benchmarks.environment import file_digest
-from benchmarks.plan import AlgorithmChoice, Preparation
+from benchmarks.plan import FIRST_SPLIT_SEED, AlgorithmChoice, Preparation
 from datasets.errors import UserError
 
 SCHEMA = "recgauge.tuned/1"
@@ -215,7 +216,7 @@ def for_split(choice: AlgorithmChoice, preparation: Preparation, meta: dict[str,
 
 def _command(choice: AlgorithmChoice, preparation: Preparation) -> str:
     """What to type to tune for this split; it goes into records, which hold no path of a user's own file."""
-    dataset = "FILE" if "path" in preparation.dataset.options else preparation.dataset.name
+    dataset = "FILE" if "path" in preparation.dataset.options else shlex.quote(preparation.dataset.name)
     protocol = preparation.protocol.name
     options = "".join(f" --set {protocol}.{option}" for option in preparation.changed)
     return (
@@ -231,9 +232,10 @@ def _mismatch(tuned: Tuned, preparation: Preparation, meta: dict[str, Any], agai
         if theirs != ours.get(option):
             return f"tuned with {preparation.protocol.name}.{option}={theirs}, this is {ours.get(option)}: {again}"
     if tuned.split_seed != preparation.split_seed:
+        what_to_do = again if preparation.split_seed == FIRST_SPLIT_SEED else "leave out --splits"
         return (
             f"tuned on split seed {tuned.split_seed}, whose validation rows may be test rows of split seed "
-            f"{preparation.split_seed}: leave out --splits"
+            f"{preparation.split_seed}: {what_to_do}"
         )
     for what, theirs in (("dataset", tuned.dataset_fingerprint), ("split", tuned.split_fingerprint)):
         if theirs != meta[what]["fingerprint"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,6 +38,7 @@ from benchmarks.split_store import VALIDATION
 from benchmarks.studies import Asked, Search, Study, open_storage
 from benchmarks.tuned import Tuned
 from datasets.cache import cache_root
+from datasets.errors import UserError
 from protocols import registry as protocol_registry
 
 START_S = 300.0
@@ -176,9 +178,21 @@ def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
         records.sweep_scratch(folder)
     prepared, missing = prepare(request, display)
     plans = plan_studies(request, prepared)
+    for plan in plans:
+        _refuse_other_split(plan)
     with terminate_as_interrupt(), LocalExecutor() as executor, display:
         done = _Tuner(request, executor, display).tune_all(plans)
     return TuneResult([done[plan.title] for plan in plans], missing)
+
+
+def _refuse_other_split(plan: StudyPlan) -> None:
+    """A winner of another split must not go without a word, and this one could not be told from it by its place."""
+    preparation, spec = plan.cell.preparation, plan.cell.choice.spec
+    path = tuned.path_of(plan.request.tuned, preparation.dataset.name, preparation.protocol.name, spec.name)
+    if path.exists() and tuned.read(path).split_fingerprint != plan.cell.meta["split"]["fingerprint"]:
+        raise UserError(
+            f"{path}: holds the winner of another split: remove it, or name another folder (--tuned FOLDER)"
+        )
 
 
 def plan_studies(request: TuneRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[StudyPlan]:
@@ -232,6 +246,7 @@ class _Tuner:
     def _tune(self, plan: StudyPlan, sessions: Sequence[tuple[Session, Path]]) -> StudyResult:
         with open_storage(self._request.storage, plan.journal) as storage, records.writing(self._request.results):
             study = Study(plan.name, storage, plan.search)
+            study.allow(plan.trials, self._request.budget.seconds)
             lost = study.recover()
             owner = _Owner(plan, study, sessions, self._display)
             if owner.may_start():
@@ -394,16 +409,22 @@ class _Owner:
             self._study.withdraw(trial.asked)
             return
         seconds = ending.event["seconds"] if ending.status == "ok" else trial.seconds
+        value = ending.event.get("value")
         if ending.status != "ok":
-            self._study.fail(trial.asked, str(ending.reason), seconds, ending.event.get("traceback"))
-            self._display.say(f"  trial {trial.asked.trial.number} failed: {ending.status}: {ending.reason}")
-        elif ending.event["value"] is None:
+            self._fail(trial, f"{ending.status}: {ending.reason}", seconds, ending.event.get("traceback"))
+        elif value is not None and not math.isfinite(value):
+            self._fail(trial, f"its figure is {value}", seconds)
+        elif value is None:
             self._study.prune(trial.asked, seconds)
         else:
-            self._study.complete(trial.asked, ending.event["value"], ending.event["steps"], seconds)
+            self._study.complete(trial.asked, value, ending.event["steps"], seconds)
         self._finished += 1
         self._spent += seconds
         self._best = _best(self._study)
+
+    def _fail(self, trial: _Running, reason: str, seconds: float, traceback: str | None = None) -> None:
+        self._study.fail(trial.asked, reason, seconds, traceback)
+        self._display.say(f"  trial {trial.asked.trial.number} failed: {reason}")
 
     def _status(self) -> str:
         running = len(self._running)

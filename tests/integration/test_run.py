@@ -157,6 +157,14 @@ def test_equal_configs_are_one_cell_however_they_are_written(benchmarks: Command
     assert "1 of 1 cells are known" in benchmarks.run("--algorithm", "ease", "--set", "ease.l2=250.0").err
 
 
+def test_labels_of_one_configuration_are_one_row(benchmarks: CommandLine) -> None:
+    arguments = ("--algorithm", "popularity,popularity[by=count]", "--format", "json")
+    for _ in range(2):
+        (row,) = json.loads(benchmarks.run(*arguments).out)
+        assert row["label"] == "default" and row["metrics"]["hr@10"]["n"] == 10_000
+    assert len(read_records(benchmarks.results)) == 1
+
+
 def test_peak_memory_of_a_small_cell_is_not_its_parents(benchmarks: CommandLine) -> None:
     command = ["run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres"]
     command += ["--protocol", "leave-one-out", "--algorithm", "popularity"]

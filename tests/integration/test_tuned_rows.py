@@ -108,6 +108,14 @@ def test_default_and_tuned_rows_are_one_table(ratings: Path, studies: tuple[Path
     assert {row["label"] for row in json.loads(board.out)} == {"tuned"}
     assert json.loads(board.out)[0]["rank"] == 1, "ranked anew among the rows that are shown"
 
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        'summary = ""\nbudget = "quick"\ndatasets = []\nprotocols = []\nalgorithms = []\nset = ["ease.l2=9"]\n'
+    )
+    of_suite = run(results, ratings, folder, "--suite", str(suite), "--format", "json", algorithm="ease")
+    tuned_row = next(row for row in json.loads(of_suite.out) if row["label"] == "tuned")
+    assert tuned_row["config"] == rows["ease", "tuned"]["config"], "what a suite sets is not asked for here"
+
     again = run(results, ratings, folder, "--format", "json", algorithm=ALL)
     assert "6 of 8 cells are known" in again.err, "skipped ones are looked at anew"
     assert [row["metrics"] for row in json.loads(again.out)] == [row["metrics"] for row in json.loads(ended.out)]

@@ -248,6 +248,15 @@ def test_a_data_base_takes_the_journals_place(tune: Tune, tmp_path: Path) -> Non
     assert refused.code == 1 and "--storage:" in refused.err and len(refused.err.splitlines()) == 1
 
 
+def test_a_winner_of_another_split_is_not_replaced(tune: Tune) -> None:
+    assert tune("--algorithm", "knob", "--trials", "2").code == 0
+    refused = tune("--algorithm", "knob", "--trials", "2", "--split-seed", "43")
+    assert refused.code == 1 and "knob.toml: holds the winner of another split" in refused.err
+    assert tune.winner().split_seed == 42
+    again = tune("--algorithm", "knob:tuned", "--trials", "2")
+    assert again.code == 1 and "'tuned' is what tuning finds" in again.err
+
+
 def test_what_has_no_space_or_cannot_run_is_said_in_a_line(tune: Tune) -> None:
     ended = tune("--algorithm", "random,bias,content-cosine", "--set", "bias.damping=3", "--trials", "4")
     assert ended.code == 0, ended.err

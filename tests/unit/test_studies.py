@@ -94,6 +94,26 @@ def test_a_killed_study_draws_what_it_would_have_drawn(sampler: str) -> None:
     assert [each.config for each in parts] == whole
 
 
+def test_two_running_trials_and_a_kill_never_draw_the_same_twice() -> None:
+    storage = InMemoryStorage()
+    first = study(storage, sampler="random")
+    run(first, [0.1, 0.2])
+    lost, kept = first.ask(), first.ask()
+    first.complete(kept, 0.3, None, 1.0)
+    drawn = [each.config for each in run(study(storage, sampler="random"), [0.4, 0.5])]
+    assert drawn[0] == lost.config, "what was lost is drawn again"
+    assert kept.config not in drawn and drawn[0] != drawn[1]
+
+
+def test_a_smaller_budget_than_before_is_refused() -> None:
+    storage = InMemoryStorage()
+    study(storage).allow(20, 90)
+    study(storage).allow(20, 180)
+    for smaller in ((19, 180), (20, 90)):
+        with pytest.raises(UserError, match="budget of 20 trials and 180 s, larger than"):
+            study(storage).allow(*smaller)
+
+
 def test_counts_values_and_the_earliest_of_the_best() -> None:
     on = study()
     run(on, [0.5, 0.4, 0.5])
@@ -126,8 +146,9 @@ def test_a_journal_has_one_owner_and_survives_a_torn_line(tmp_path: Path) -> Non
     journal = tmp_path / "of" / "a.journal"
     with open_storage(None, journal) as storage:
         run(study(storage), [0.1, 0.2])
-        with pytest.raises(UserError, match="another 'tune'"), open_storage(None, journal):
-            pass
+        for url in (None, f"sqlite:///{tmp_path}/studies.db"):
+            with pytest.raises(UserError, match="another 'tune'"), open_storage(url, journal):
+                pass
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"worker')
     with open_storage(None, journal) as storage:

@@ -136,7 +136,6 @@ def test_each_algorithm_is_taken_with_each_preset_that_it_has() -> None:
         (["ease"], ["report"], "--config report: no algorithm of this run has a preset of this name"),
         (["als:report"], ["tuned"], "als:report names its own preset: leave out either that or --config"),
         (["als[factors=4]"], ["tuned"], "als.factors is set, and with another option als is no longer tuned: leave "),
-        (["ease"], ["default", "tuned"], "ease.l2 is set, and with another option ease is no longer tuned: leave out"),
     ],
 )
 def test_what_the_flag_cannot_mean_is_refused(names: list[str], presets: list[str], message: str) -> None:
