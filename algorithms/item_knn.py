@@ -21,7 +21,7 @@ from datasets.types import FloatArray, IntArray
 class ItemKNN(Recommender):
     """Σ over the user's items j of r_uj · cos(j, i), for i among the nearest neighbours of j (Deshpande, Karypis 2004).
 
-    The cosine is of columns of ratings; an item is its own nearest neighbour.
+    The cosine is of columns of ratings, where a rating of 0 is none; an item is its own nearest neighbour.
     """
 
     @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class ItemKNN(Recommender):
         from implicit.utils import ParameterWarning
 
         model = CosineRecommender(K=self.config.neighbours, num_threads=run.threads)
-        self.ratings = train.interactions.matrix()
+        self.ratings = train.interactions.matrix().copy()
+        self.ratings.eliminate_zeros()  # the cosine of an item with nothing but ratings of 0 is 0 / 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ParameterWarning)  # about a conversion between its own two functions
             model.fit(self.ratings, show_progress=False)

@@ -116,6 +116,15 @@ def check_scores_are_finite(spec: AlgorithmSpec) -> None:
         model.score_pairs(np.array([COLD_USER, 0]), np.array([0, COLD_ITEM]))
 
 
+def check_ratings_of_zero(spec: AlgorithmSpec) -> None:
+    """An item and a user with nothing but ratings of 0, the lowest of some scales, are no reason for NaN."""
+    toy = toy_train_set(Task.RANKING)
+    rows = toy.interactions
+    values = np.where((rows.items == 5) | (rows.users == 7), 0, rows.values).astype(np.float32)
+    model = _fit(spec, replace(toy, interactions=replace(rows, values=values)), FitContext(seed=SEED))
+    model.score(np.arange(N_USERS))
+
+
 def check_same_seed_same_scores(spec: AlgorithmSpec) -> None:
     again = _fit(spec, toy_train_set(Task.RANKING), FitContext(seed=SEED))
     users = np.arange(N_USERS)
@@ -225,6 +234,7 @@ CHECKS: tuple[Callable[[AlgorithmSpec], None], ...] = (
     check_score_agrees_with_score_pairs,
     check_batches_agree,
     check_scores_are_finite,
+    check_ratings_of_zero,
     check_same_seed_same_scores,
     check_synchronizes_at_any_time,
     check_recommends_in_order,
