@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import plan, records
 from benchmarks.plan import OwnFileFlags
-from benchmarks.split_store import load_truth, prepare
+from benchmarks.split_store import load_truth, prepare, read_meta
 from datasets.errors import UserError
 from datasets.planted_genres import PlantedGenres
 from datasets.registry import DatasetSpec, make_loader
@@ -130,8 +130,11 @@ def test_the_truth_lies_apart_from_all_that_models_see(protocol: LeaveOneOut | H
     assert files == sorted(
         path.relative_to(tmp_path / "without") for path in (tmp_path / "without").rglob("*") if path.is_file()
     )
+    meta = [read_meta(tmp_path / name) for name in ("with", "without")]
+    assert [each.pop("truth") is None for each in meta] == [False, True] and meta[0] == meta[1]
     for path in files:
-        assert (tmp_path / "with" / path).read_bytes() == (tmp_path / "without" / path).read_bytes()
+        if path.name != "meta.json":
+            assert (tmp_path / "with" / path).read_bytes() == (tmp_path / "without" / path).read_bytes()
 
 
 # --- options in brackets ---------------------------------------------------------------------------------------------
@@ -182,8 +185,9 @@ def test_a_file_with_brackets_in_its_name_is_still_a_file(tmp_path: Path) -> Non
 
 def test_records_in_folders_with_brackets_are_found(tmp_path: Path) -> None:
     path = records.record_path(tmp_path / "[a]", "planted-genres[n_users=10]", "holdout", "bias", "f" * 64)
-    names = ("dataset", "protocol", "algorithm", "seed", "device", "threads", "hardware_fingerprint")
-    records.write(path, {**dict.fromkeys(names), "split": {"fingerprint": "x"}}, None, None)
+    names = ("dataset", "protocol", "seed", "device", "threads", "hardware_fingerprint")
+    fields = {**dict.fromkeys(names), "algorithm": {"name": "bias"}, "split": {"fingerprint": "x"}}
+    records.write(path, fields, None, None)
     leftover = path.with_suffix(".json.tmp-999999999")
     leftover.touch()
     found, damaged = records.read_all(tmp_path / "[a]")
