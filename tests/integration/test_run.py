@@ -105,7 +105,7 @@ def test_metrics_can_be_recomputed_from_the_side_file(benchmarks: CommandLine) -
 def test_same_seed_gives_equal_records_in_another_process(benchmarks: CommandLine, tmp_path: Path) -> None:
     other = CommandLine(tmp_path / "other")
     for command in (benchmarks, other):
-        assert command.run("--algorithm", "all").code == 0
+        assert command.run("--algorithm", "all", timeout=600).code == 0
     first, second = read_records(benchmarks.results), read_records(other.results)
     assert first.keys() == second.keys() and len(first) >= 6
     for path in first:

@@ -615,7 +615,10 @@ def test_the_block_of_gains_is_the_same_in_every_format(put: Callable[..., Recor
 
 
 @pytest.mark.parametrize("loss", [0.0, 5.0, -5.0])
-def test_the_block_of_gains_fits_80_columns(put: Callable[..., Record], tmp_path: Path, loss: float) -> None:
+def test_the_block_of_gains_fits_80_columns(
+    put: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     text = render(tuned_table(put, tmp_path, "lightfm-hybrid", "content-cosine", loss=loss), {}, "terminal")
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert "default → tuned" in text and "lightfm-hybrid (tuned)" in text

@@ -66,7 +66,7 @@ def test_speed_at_a_tenth_of_movielens_20m() -> None:
     rng = np.random.default_rng(0)
     n_users, n_items = 13_849, 26_744
     excluded = np.unique(rng.integers(0, n_users * n_items, 2_000_000))
-    started = time.perf_counter()
+    started = time.process_time()
     drawn = draw_negatives(excluded, np.arange(n_users), n_items, 99, np.random.default_rng(1))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert not contains(excluded, (np.arange(n_users)[:, None] * n_items + drawn).ravel()).any()

@@ -224,7 +224,7 @@ def test_a_wrong_line_behind_many_good_ones_is_found_at_once(tmp_path: Path) -> 
     """Blocks that are right are skipped by the fast path; only the wrong one is read line by line."""
     rows = b"".join(b"%d,%d,3.5,%d\r\n" % (n, n, n) for n in range(20_000)) * 100
     path = write(tmp_path, HEADER.encode() + rows + b"1,2,x,4\n" + rows)
-    start = time.perf_counter()
+    start = time.process_time()  # CPU seconds: other work on the machine does not count
     with pytest.raises(DataError, match=r":2000002: column 'rating' is 'x'"):
         read_table(path, FIELDS)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
