@@ -19,6 +19,8 @@ Counts = npt.NDArray[np.int32]
 TOP_K = 10
 PAIR_TILE = 1_000_000
 USER_TILE = 1_024
+TILE_SCORES = 1 << 25
+"""Most scores asked for at once, 128 MiB of float32: fewer users at a time where items are many."""
 _RANK_BLOCK = 128
 """Rows of a score tile that are copied and masked at a time, so that a tile is never held twice."""
 
@@ -184,7 +186,7 @@ def rank_catalogue(
     k: int = TOP_K,
     stopwatch: Stopwatch = no_stopwatch,
 ) -> FullRanking:
-    """Rank the whole catalogue of (m,) ``users`` by tiles of 1,024 users, with the items that ``seen`` marks left out.
+    """Rank the whole catalogue of (m,) ``users``, at most 1,024 at a time, without the items that ``seen`` marks.
 
     A user's own positive in (m,) ``positives`` is never left out. Scoring, masking and top-k run under the stopwatch's
     ``rank``; counting does not.
@@ -194,8 +196,9 @@ def rank_catalogue(
     """
     n_items = seen.shape[1]
     blocks = []
-    for start in range(0, len(users), USER_TILE):
-        tile = users[start : start + USER_TILE]
+    size = min(USER_TILE, max(1, TILE_SCORES // n_items))
+    for start in range(0, len(users), size):
+        tile, held_out = users[start : start + size], positives[start : start + size]
         with stopwatch("rank"):
             scores = np.asarray(scorer.score(tile))
         if scores.shape != (len(tile), n_items):
@@ -203,7 +206,7 @@ def rank_catalogue(
         check_finite(scores, "full-catalogue scores")
         for low in range(0, len(tile), _RANK_BLOCK):
             part = slice(low, low + _RANK_BLOCK)
-            blocks.append(_rank_block(scores[part], tile[part], positives[start:][part], seen, k, stopwatch))
+            blocks.append(_rank_block(scores[part], tile[part], held_out[part], seen, k, stopwatch))
     return _concatenate(blocks, k)
 
 

@@ -166,3 +166,21 @@ def test_diversity_leaves_out_items_without_genres() -> None:
 def test_novelty_is_surprise_in_bits() -> None:
     counts = np.array([7, 3, 0])
     assert metrics.novelty(np.array([[0, 1], [2, PADDING]]), counts, n_users=7) == pytest.approx([(0 + 1) / 2, 3])
+
+
+def test_where_items_are_many_fewer_users_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Counting(Matrix):
+        def score(self, users):
+            asked.append(len(users))
+            return super().score(users)
+
+    scores = np.random.default_rng(0).random((10, 6))
+    users, positives, seen = np.arange(10), np.arange(10) % 6, sparse.csr_matrix((10, 6))
+    whole = metrics.rank_catalogue(Counting(scores), users, positives, seen, k=3)
+    monkeypatch.setattr(metrics, "TILE_SCORES", 26)
+    tiled = metrics.rank_catalogue(Counting(scores), users, positives, seen, k=3)
+    assert asked == [10, 4, 4, 2]
+    for name, array in vars(whole).items():
+        assert np.array_equal(array, getattr(tiled, name))
