@@ -89,7 +89,7 @@ class LightFM(FactorRecommender):
             ]
             if all(each is None for each in metadata):
                 raise NotApplicableError(
-                    "lightfm.metadata needs metadata of users or items, and this data set has none"
+                    "lightfm.metadata needs metadata of users or items, and this data set has none: leave it out"
                 )
         common = train.task is Task.RATING
         return _beside_own(metadata[0], rows.n_users, common), _beside_own(metadata[1], rows.n_items, common)

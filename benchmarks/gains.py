@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from algorithms.registry import TUNED
 from benchmarks.tuned import expected_best
@@ -35,7 +30,7 @@ def tuning(
     statistic_pairs = [(primary[str(default["rank"])], primary[str(row["rank"])]) for default, row in both]
     return {
         "rows": _rows(both, statistic_pairs, protocol),
-        "mean_difference": _finite(mean_difference(statistic_pairs)) if both else None,
+        "mean_difference": mean_difference(statistic_pairs).edges() if both else None,
         "expected_best": {
             row["algorithm"]: expected_best(row["tuned"]["values"], protocol.higher_is_better) for row in tuned
         },
@@ -48,17 +43,11 @@ def mean_difference(pairs: Sequence[tuple[UserStatistic, UserStatistic]]) -> sta
     ``pairs`` are (default, tuned). One resample of users serves all algorithms: for a mean over users this is the
     bootstrap of each user's mean difference, for RMSE the mean of the differences of RMSE.
     """
-    alike = statistics.on_common_users([each for pair in pairs for each in pair])
-    ends = np.cumsum([statistic.sums.shape[1] for statistic in alike])[:-1]
-
-    def combine(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        parts = np.split(totals, ends, axis=-1)
-        figures = np.array([statistic.combine(part) for statistic, part in zip(alike, parts, strict=True)])
-        difference: npt.NDArray[np.float64] = (figures[1::2] - figures[::2]).mean(axis=0)
-        return difference
-
-    sums = np.hstack([statistic.sums for statistic in alike])
-    return statistics.bootstrap_interval(UserStatistic(alike[0].users, sums, combine))
+    return statistics.bootstrap_interval(
+        statistics.joined(
+            [each for pair in pairs for each in pair], lambda figures: (figures[1::2] - figures[::2]).mean(axis=0)
+        )
+    )
 
 
 def _whose(row: Row) -> tuple[str, str, int]:
@@ -78,14 +67,9 @@ def _rows(
             "algorithm": default["algorithm"],
             "default": default["metrics"][protocol.primary]["mean"],
             "tuned": tuned["metrics"][protocol.primary]["mean"],
-            "difference": _finite(compared[index].difference),
+            "difference": compared[index].difference.edges(),
             "p": p[str(index), TUNED],
             **{name: tuned["tuned"][name] for name in ("metric", "budget", "trials", "seconds", "bound_by")},
         }
         for index, (default, tuned) in enumerate(both)
     ]
-
-
-def _finite(interval: statistics.Interval) -> dict[str, float | None]:
-    """JSON has no NaN: what is undefined is null."""
-    return {name: value if math.isfinite(value) else None for name, value in asdict(interval).items()}

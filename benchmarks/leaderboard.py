@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks import gains
 from benchmarks.environment import digest
+from benchmarks.oracle import ORACLE as ORACLE_SPEC
 from benchmarks.records import Record
 from protocols import registry as protocol_registry
 from protocols import statistics
@@ -30,7 +31,7 @@ Row = dict[str, Any]
 Figures = dict[str, dict[str, float | None]]
 """Metric -> its ``mean``, ``low`` and ``high``, and the number ``n`` of test rows that it rests on."""
 
-ORACLE = "oracle"
+ORACLE = ORACLE_SPEC.name
 """The algorithm that knows the truth of generated data: nothing is better but by luck, or by a leak."""
 
 _PART = "fold"
@@ -285,15 +286,11 @@ def _figures(measured: list[_Measured]) -> list[Figures]:
     intervals = statistics.bootstrap_intervals([measured[index].statistics[name] for index, name in names])
     figures: list[Figures] = [{} for _ in measured]
     for (index, name), interval in zip(names, intervals, strict=True):
-        figures[index][name] = {**_edges(interval), "n": measured[index].n[name]}
+        figures[index][name] = {**interval.edges(), "n": measured[index].n[name]}
     for index, row in enumerate(measured):
         nothing = {"low": None, "high": None, "n": None}
         figures[index] |= {name: {"mean": mean, **nothing} for name, mean in row.plain.items()}
     return figures
-
-
-def _edges(interval: statistics.Interval) -> dict[str, float | None]:
-    return {edge: _finite(getattr(interval, edge)) for edge in ("mean", "low", "high")}
 
 
 def _row(group: list[Record], metrics: Figures, spread: float | None, results: Path) -> Row:
@@ -409,4 +406,4 @@ def _set_ways(rows: list[Row], evidence: Evidence, protocol: EvaluationProtocol)
     start = evidence.primary[str(starts[0]["rank"])]
     ways = [statistics.way_between(evidence.primary[str(row["rank"])], start, evidence.oracle) for row in rows]
     for row, interval in zip(rows, statistics.bootstrap_intervals(ways), strict=True):
-        row["to_oracle"] = _edges(interval)
+        row["to_oracle"] = interval.edges()

@@ -26,24 +26,23 @@ class Found:
 
 
 class EarlyStopping:
-    """``FitContext.validate``: stop once ``patience`` figures in a row were no better than the best (Prechelt 1998).
+    """Stop once ``patience`` figures in a row were no better than the best (Prechelt 1998).
 
     Attributes:
-        best_step: the step with the best figure, the earlier of equal ones; None before the first.
+        best_step, best: the step with the best figure, the earlier of equal ones, and that figure; None before the
+            first.
     """
 
-    def __init__(self, figure: Callable[[], float], patience: int, higher_is_better: bool) -> None:
-        self._figure = figure
+    def __init__(self, patience: int, higher_is_better: bool) -> None:
         self._patience = patience
         self._sign = 1.0 if higher_is_better else -1.0
-        self._best = -np.inf
         self._since_best = 0
         self.best_step: int | None = None
+        self.best: float | None = None
 
-    def __call__(self, step: int) -> bool:
-        figure = self._sign * self._figure()
-        if self.best_step is None or figure > self._best:
-            self._best, self.best_step, self._since_best = figure, step, 0
+    def __call__(self, step: int, figure: float) -> bool:
+        if self.best is None or self._sign * figure > self._sign * self.best:
+            self.best, self.best_step, self._since_best = figure, step, 0
         else:
             self._since_best += 1
         return self._since_best >= self._patience
@@ -73,11 +72,13 @@ def _search_steps(
     """The step with the best validation figure; None without a ``patience``, and nothing is fitted then."""
     if not model.patience:
         return None
-    stopping = EarlyStopping(
-        lambda: objective(model, part, protocol, seal, calibrate), model.patience, protocol.higher_is_better
-    )
+    stopping = EarlyStopping(model.patience, protocol.higher_is_better)
+
+    def validate(step: int) -> bool:
+        return stopping(step, objective(model, part, protocol, seal, calibrate))
+
     with seal.adapter():
-        model.fit(part.train, replace(run, validate=stopping))
+        model.fit(part.train, replace(run, validate=validate))
     return stopping.best_step
 
 

@@ -58,14 +58,15 @@ def judge(
     validation = _Validation(figure, model.patience, protocol, clock, stop)
     with clock("fit"), seal.adapter():
         model.fit(part.train, replace(run, validate=validation))
-    steps = validation.best_step
+    stopping = validation.stopping
     if validation.pruned:
         value = None
-    elif steps is not None:
-        value = validation.figures[steps]
+    elif stopping is not None and stopping.best is not None:
+        value = stopping.best
     else:
         with clock("score"):
             value = figure()
+    steps = None if stopping is None else stopping.best_step
     return Judgement(value, steps, clock.total("fit") + clock.total("score") - clock.total("wait"))
 
 
@@ -83,24 +84,18 @@ class _Validation:
         self._figure = figure
         self._clock = clock
         self._stop = stop
-        self._latest = 0.0
-        self._stopping = EarlyStopping(lambda: self._latest, patience, protocol.higher_is_better) if patience else None
-        self.figures: dict[int, float] = {}
+        self.stopping = EarlyStopping(patience, protocol.higher_is_better) if patience else None
         self.pruned = False
-
-    @property
-    def best_step(self) -> int | None:
-        return None if self._stopping is None else self._stopping.best_step
 
     def __call__(self, step: int) -> bool:
         reported = self._stop is not None and _is_reported(step)
-        if self._stopping is None and not reported:
+        if self.stopping is None and not reported:
             return False
-        self._latest = self.figures[step] = self._figure()
-        enough = self._stopping is not None and self._stopping(step)
+        figure = self._figure()
+        enough = self.stopping is not None and self.stopping(step, figure)
         if reported and self._stop is not None and not enough:
             with self._clock("wait"):
-                self.pruned = self._stop(step, self._latest)
+                self.pruned = self._stop(step, figure)
         return enough or self.pruned
 
 

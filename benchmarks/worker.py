@@ -212,7 +212,7 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
 
 
-def _maker(request: dict[str, Any], truth: Truth | None) -> Callable[[], Recommender]:
+def _maker(request: dict[str, Any], truth: Truth | None = None) -> Callable[[], Recommender]:
     """Makes a fresh model; ``truth`` is for the oracle only."""
     algorithm = _load(request["algorithm"])
     if truth is not None:
@@ -248,13 +248,12 @@ def _trial(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Ca
         with adapter.adapter():
             for plugin in request["plugins"]:
                 load_plugin(Path(plugin))
-            algorithm = _load(request["algorithm"])
-            config = resolve_config(algorithm.Config, request["config"])
+            make = _maker(request)
         part = split_store.load_validation(folder.parent, task)  # anew: an adapter may have written into its arrays
         run = FitContext(seed=request["seed"], threads=request["threads"], device=request["device"])
         if (request["algorithm"], task) not in _warmed_up:
             with adapter.adapter():
-                algorithm(config).fit(tiny_train_set(part.train), replace(run, fixed_steps=1))
+                make().fit(tiny_train_set(part.train), replace(run, fixed_steps=1))
             _warmed_up.add((request["algorithm"], task))
         emit("started")
         run = replace(
@@ -263,7 +262,7 @@ def _trial(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Ca
             progress=lambda step, total: progress("fit", step, total),
         )
         judged = judge(
-            lambda: algorithm(config),
+            make,
             part,
             run,
             protocol,

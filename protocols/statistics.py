@@ -6,6 +6,7 @@ Paired tests and effect sizes look at column 0 of its sums, on the users that bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -36,6 +37,10 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    def edges(self) -> dict[str, float | None]:
+        """The three by name; None, which JSON has, for what is undefined."""
+        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
 
 
 # --- several records of one row --------------------------------------------------------------------------------------
@@ -122,16 +127,25 @@ def way_between(row: UserStatistic, start: UserStatistic, end: UserStatistic) ->
     On the users that all three have, and one statistic, so that a resample gives all three the same weights. Its sums
     are those of all three, so it is for the bootstrap alone. Undefined (NaN) where start and end are equal.
     """
-    three = on_common_users([row, start, end])
-    bounds = np.cumsum([statistic.sums.shape[1] for statistic in three])[:-1]
 
-    def share(totals: Values) -> Values:
-        parts = np.split(totals, bounds, axis=-1)
-        own, low, high = (statistic.combine(part) for statistic, part in zip(three, parts, strict=True))
+    def share(figures: Values) -> Values:
+        own, low, high = figures
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(high == low, np.nan, (own - low) / (high - low))
 
-    return UserStatistic(three[0].users, np.hstack([statistic.sums for statistic in three]), share)
+    return joined([row, start, end], share)
+
+
+def joined(statistics: Sequence[UserStatistic], combine: Callable[[Values], Values]) -> UserStatistic:
+    """One statistic of several on their common users: ``combine`` makes its figure of their (len, ...) figures."""
+    alike = on_common_users(statistics)
+    bounds = np.cumsum([statistic.sums.shape[1] for statistic in alike])[:-1]
+
+    def figure(totals: Values) -> Values:
+        parts = np.split(totals, bounds, axis=-1)
+        return combine(np.array([each.combine(part) for each, part in zip(alike, parts, strict=True)]))
+
+    return UserStatistic(alike[0].users, np.hstack([statistic.sums for statistic in alike]), figure)
 
 
 def _user_weights(n_users: int, draws: int, seed: int) -> Iterator[Values]:

@@ -27,8 +27,8 @@ N_USERS, N_ITEMS = 60, 150
 def run_through(figures: list[float], patience: int, higher_is_better: bool = True) -> tuple[int, int | None]:
     """At which step it stops (or ends), and the best step."""
     coming: Iterator[float] = iter(figures)
-    stopping = EarlyStopping(lambda: next(coming), patience, higher_is_better)
-    step = next((step for step in range(1, len(figures) + 1) if stopping(step)), len(figures))
+    stopping = EarlyStopping(patience, higher_is_better)
+    step = next((step for step in range(1, len(figures) + 1) if stopping(step, next(coming))), len(figures))
     return step, stopping.best_step
 
 
