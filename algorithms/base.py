@@ -112,6 +112,31 @@ class Recommender(ABC):
         """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""
         return None
 
+    @property
+    def fitted_device(self) -> str:
+        """``cpu`` or ``cuda``: where the fitted model is, read back from it, not repeated from the request."""
+        return "cpu"
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        """Let the framework's allocator forget its peak of GPU memory. Nothing to forget on a CPU."""
+        return None
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        """The peak of the framework's allocator since the reset; None where it does not tell."""
+        return None
+
+    def samples_per_epoch(self, n_rows: int) -> int | None:
+        """What an epoch over ``n_rows`` learns from, drawn negatives included; None for a model without samples.
+
+        By the option ``negatives``: so many beside each row, when ranking.
+        """
+        negatives = getattr(self.config, "negatives", None)
+        if negatives is None:
+            return None
+        return n_rows * (1 + negatives) if self.task is Task.RANKING else n_rows
+
     @staticmethod
     def environment(config: Any) -> dict[str, str]:
         """Environment variables that must be set before the worker process starts."""
@@ -153,7 +178,7 @@ class Recommender(ABC):
             ValueError: for users outside the universe or an answer of the wrong shape.
         """
         users = self._checked(users, self.n_users, "users")
-        scores = self._score(users)
+        scores = np.asarray(self._score(users))  # an engine that answers before it has computed computes here
         _check_scores(scores, (len(users), self.n_items), users)
         return self._fill_cold(scores, users[:, None], np.arange(self.n_items)[None, :])
 
@@ -165,7 +190,7 @@ class Recommender(ABC):
             raise ValueError(f"score_pairs needs as many items as users, got {len(items)} and {len(users)}")
         if len(users) == 0:
             return np.empty(0, dtype=np.float32)
-        scores = self._score_pairs(users, items)
+        scores = np.asarray(self._score_pairs(users, items))
         _check_scores(scores, (len(users),), users)
         return self._fill_cold(scores, users, items)
 
@@ -194,6 +219,12 @@ class Recommender(ABC):
                 scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
             lists[tile] = top_k(scores, k)
         return lists
+
+    def size_bytes(self) -> int | None:
+        """Bytes of all that the fitted model consists of; None for a model that cannot be saved."""
+        if type(self)._state is Recommender._state:
+            return None
+        return sum(array.nbytes for array in self._state().values())
 
     def save(self, folder: Path) -> None:
         """Write the fitted model as ``model.json`` and ``model.safetensors``; nothing in them is executable."""

@@ -120,6 +120,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         repeats=suite.repeats,
         results=options.results.resolve(),
         compact=options.compact,
+        throughput=suite.throughput,
         tuned=options.tuned.resolve(),
         plugins=options.plugin,
         not_measured=missing,

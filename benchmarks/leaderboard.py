@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import gains
+from benchmarks import costs, gains, host
 from benchmarks.environment import digest
 from benchmarks.oracle import ORACLE as ORACLE_SPEC
 from benchmarks.records import Record
@@ -39,7 +39,6 @@ _PART = "fold"
 _RAW_SCORES = "pair_scores"
 """By far the largest array of a side file, and no figure of a table needs it."""
 _WORST_FIRST = ("failed", "out_of_memory", "timeout", "skipped", "ok")
-_CLOCK_ONLY = ("samples_per_s", "pairs_per_s", "p50_ms", "p99_ms")
 
 
 @dataclass(frozen=True)
@@ -150,6 +149,7 @@ _ROW_FIELDS = (
         "to_oracle",
         "ranked_users",
         "cost",
+        "busy",
         "not_measured",
         "support",
     ),
@@ -296,7 +296,9 @@ def _figures(measured: list[_Measured]) -> list[Figures]:
 def _row(group: list[Record], metrics: Figures, spread: float | None, results: Path) -> Row:
     first = group[0].data
     worst = min(group, key=lambda record: _WORST_FIRST.index(record.status))
-    not_measured = dict.fromkeys(_CLOCK_ONLY, "not measured by this suite") | {"peak_gpu_bytes": "no GPU used"}
+    measured = [record for record in group if record.status == "ok"]
+    cost = costs.of_records(measured)
+    not_measured = costs.not_measured(cost, first["device"])
     if spread is None:
         not_measured["spread"] = "needs two model seeds"
     return {
@@ -321,34 +323,14 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
         "ranked_users": max(
             (record.data["timings"]["ranked_users"] for record in group if record.status == "ok"), default=None
         ),
-        "cost": _cost([record for record in group if record.status == "ok"]),
+        "cost": cost,
+        "busy": sorted({reason for record in measured for reason in host.busy(record.data["timings"].get("load"))}),
         "not_measured": not_measured,
         "support": first["algorithm"]["support"],
         "split_fingerprint": _split_fingerprint(group),
         "hardware_fingerprint": first["hardware_fingerprint"],
         "records": sorted(str(record.path.relative_to(results)) for record in group),
     }
-
-
-def _cost(group: list[Record]) -> dict[str, Any]:
-    """Times and memory over a row's records; all null where nothing was measured."""
-    cost: dict[str, Any] = dict.fromkeys(
-        ("fit_s", "search_s", "train_per_s", "users_per_s", "peak_rss_bytes", "peak_gpu_bytes", *_CLOCK_ONLY)
-    )
-    if not group:
-        return cost
-    timings = [record.data["timings"] for record in group]
-    fits = [seconds for timing in timings for seconds in timing["fit_s"]]
-    epochs = timings[0].get("steps") or group[0].data["algorithm"]["config"].get("epochs") or 1
-    median = stdlib_statistics.median
-    cost["fit_s"] = {"median": median(fits), "low": min(fits), "high": max(fits)}
-    cost["search_s"] = median(timing["search_s"] for timing in timings)
-    cost["train_per_s"] = timings[0]["train_rows"] * epochs / cost["fit_s"]["median"]
-    if timings[0]["ranked_users"]:
-        cost["users_per_s"] = median(timing["ranked_users"] / timing["rank_s"] for timing in timings)
-    peaks = [record.data["memory"][f"peak_rss_{phase}_bytes"] for record in group for phase in ("fit", "score")]
-    cost["peak_rss_bytes"] = max((peak for peak in peaks if peak), default=None)
-    return cost
 
 
 # --- how sure the order is -------------------------------------------------------------------------------------------

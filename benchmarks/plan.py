@@ -50,7 +50,8 @@ _EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-sele
 
 _RESULT_SOURCES = (
     *("algorithms/types.py", "algorithms/base.py", "datasets/types.py", "datasets/features.py", "datasets/top_k.py"),
-    *(f"benchmarks/{name}.py" for name in ("worker", "search", "objective", "scorers", "clock", "split_store")),
+    *("benchmarks/worker.py", "benchmarks/search.py", "benchmarks/objective.py", "benchmarks/scorers.py"),
+    *("benchmarks/clock.py", "benchmarks/throughput.py", "benchmarks/split_store.py"),
 )
 
 
@@ -66,6 +67,9 @@ class Suite:
     seeds: int = 1
     splits: int = 1
     repeats: int = 1
+    """Timed fits of each cell, a fresh model each."""
+    throughput: bool = False
+    """Whether to measure how fast fitted models answer, for all that the clock can tell."""
     set: tuple[str, ...] = ()
     """Options of what it names, as ``--set`` takes them; those of the command line come on top."""
 
@@ -237,12 +241,19 @@ def load_suite(name: str) -> Suite:
     return suite
 
 
-_SUITE_TYPES = {"str": "a text", "int": "a whole number from 1", "tuple[str, ...]": "a list of texts"}
+_SUITE_TYPES = {
+    "str": "a text",
+    "int": "a whole number from 1",
+    "bool": "true or false",
+    "tuple[str, ...]": "a list of texts",
+}
 
 
 def _is_of_type(value: object, declared: str) -> bool:
     if declared == "str":
         return isinstance(value, str)
+    if declared == "bool":
+        return isinstance(value, bool)
     if declared == "int":
         return isinstance(value, int) and not isinstance(value, bool) and value >= 1
     return isinstance(value, list) and all(isinstance(each, str) for each in value)

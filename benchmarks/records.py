@@ -65,11 +65,14 @@ def read(path: Path) -> Record | None:
     return Record(path, data) if isinstance(data, dict) and data.get("schema") == SCHEMA else None
 
 
-def satisfies(record: Record | None, key: str, repeats: int) -> bool:
-    """Whether a cell need not run again. Failures never count."""
+def satisfies(record: Record | None, key: str, repeats: int, throughput: bool = False) -> bool:
+    """Whether a cell need not run again: it holds at least the repeats and figures asked for. Failures never count."""
     if record is None or record.status != "ok" or record.data["key"] != key:
         return False
-    return record.path.with_suffix(".npz").exists() and len(record.data["timings"]["fit_s"]) >= repeats
+    timings = record.data["timings"]
+    if len(timings["fit_s"]) < repeats or (throughput and not timings.get("throughput")):
+        return False
+    return record.path.with_suffix(".npz").exists()
 
 
 def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None) -> Record:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from algorithms.registry import BY_RATING, CALIBRATED
 from benchmarks.leaderboard import ORACLE, Row, Table, row_name, rows_of, title
+from benchmarks.throughput import BATCH
 from datasets.errors import unknown_name
 from protocols.statistics import ALPHA
 
@@ -165,6 +166,54 @@ def _slice_cells(table: Table, slices: dict[str, tuple[str, int]], header: str, 
     return [column.header for column in columns], [[column.text(row) for column in columns] for row in ok]
 
 
+# --- speed and size, a block below the table --------------------------------------------------------------------------
+
+
+_SPEED_TITLE = "speed and size"
+
+
+def _has_speed(table: Table) -> bool:
+    return any(row["cost"]["pairs_per_s"] is not None for row in table.rows)
+
+
+def _speed_cells(table: Table, break_: str) -> _Cells:
+    """A row for each ok row; ``break_`` stands between a header's words."""
+
+    def cost(name: str, form: Callable[[Any], str]) -> Callable[[Row], str]:
+        return lambda row: _optional(form, row["cost"][name])
+
+    columns = [
+        _Column("algorithm", _marked_name),
+        _Column("fit s", lambda row: _seconds(row["cost"]["fit_s"]["median"])),
+        _Column("low–high", lambda row: "–".join(_seconds(row["cost"]["fit_s"][edge]) for edge in ("low", "high"))),
+        _Column(f"rows{break_}/s", cost("train_per_s", _count)),
+        _Column(f"samples{break_}/s", cost("samples_per_s", _count)),
+        _Column(f"pairs{break_}/s", cost("pairs_per_s", _count)),
+        _Column(f"users{break_}/s", cost("users_per_s", _count)),
+        _Column(f"p50{break_}ms", cost("p50_ms", _milliseconds)),
+        _Column(f"p99{break_}ms", cost("p99_ms", _milliseconds)),
+        _Column(f"model{break_}MiB", cost("model_bytes", _mebibytes_of_model)),
+        _Column(f"GPU{break_}MiB", cost("peak_gpu_bytes", _mebibytes)),
+    ]
+    ok = [row for row in table.rows if row["status"] == "ok"]
+    cells = [[column.text(row) for column in columns] for row in ok]
+    filled = [index for index in range(len(columns)) if any(line[index] for line in cells)]
+    return [columns[index].header for index in filled], [[line[index] for index in filled] for line in cells]
+
+
+def _notes_on_speed(table: Table) -> list[str]:
+    """What the block's figures are, where there is one; and which times are doubtful, block or not."""
+    notes = []
+    if _has_speed(table):
+        notes.append(
+            "fit s: median of all timed fits, low–high the shortest and the longest. rows/s, samples/s: training rows, "
+            "and rows with drawn negatives, times epochs. pairs/s: scores of pairs. users/s: top-10 lists without what "
+            f"was seen, {BATCH:,} users at a time; p50, p99: for one user. model: all that is saved."
+        )
+    busy = [f"{row_name(row)} ({', '.join(row['busy'])})" for row in table.rows if row["busy"]]
+    return [*notes, f"Times are doubtful, the machine was busy: {', '.join(busy)}."] if busy else notes
+
+
 def _metric_interval(name: str) -> Callable[[Row], str]:
     return lambda row: _interval(row["metrics"][name]) if name in row["metrics"] else ""
 
@@ -182,7 +231,7 @@ def _notes(table: Table) -> list[str]:
     if table.n_parts > 1:
         notes.append(f"Pooled over {table.n_parts} folds.")
     notes += [table.protocol.slices_note] if _slices(table) else []
-    notes += _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
+    notes += _notes_on_speed(table) + _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
     notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
 
@@ -261,6 +310,10 @@ def _terminal(table: Table, metrics: Sequence[str]) -> str:
         grids = [_grid(cells, gap) for cells in (long, short) for gap in (2, 1)]
         console.print(_widest_that_fits(console, width, grids), width=width)
         console.print()
+    if _has_speed(table):
+        console.print(Text(_SPEED_TITLE))
+        console.print(_widest_that_fits(console, width, [_grid(_speed_cells(table, "\n"), gap) for gap in (2, 1)]))
+        console.print()
     for note in _notes(table):
         console.print(Text(note), width=width)
     if notes := _notes_on_gains(table):
@@ -297,6 +350,8 @@ def _markdown(table: Table, metrics: Sequence[str]) -> str:
     parts = [f"### {title(table)}", _markdown_table(_cells(table, metrics))]
     if slices := _slices(table):
         parts += [_slices_title(table), _markdown_table(_slice_cells(table, slices, "{} (n={})", intervals=True))]
+    if _has_speed(table):
+        parts += [_SPEED_TITLE, _markdown_table(_speed_cells(table, ""))]
     parts.append(_markdown_notes(_notes(table)))
     if notes := _notes_on_gains(table):
         parts += [_markdown_table(_gains(table)), _markdown_notes(notes)]
@@ -381,7 +436,19 @@ def _seconds(value: float) -> str:
 
 
 def _count(value: float) -> str:
-    return f"{value:.0f}" if value < 10_000 else f"{value / 1000:.0f} k"
+    if value < 10_000:
+        return f"{value:.0f}"
+    if value < 1_000_000:
+        return f"{value / 1_000:.0f} k"
+    return f"{value / 1_000_000:.1f} M" if value < 10_000_000 else f"{value / 1_000_000:.0f} M"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def _mebibytes_of_model(value: int) -> str:
+    return f"{value / 2**20:.1f}" if value < 10 * 2**20 else _mebibytes(value)
 
 
 def _mebibytes(value: int) -> str:
@@ -424,6 +491,7 @@ def _csv_fields(row: Row) -> dict[str, Any]:
             fields |= {name: value["median"], f"{name} low": value["low"], f"{name} high": value["high"]}
         else:
             fields[name] = value
+    fields["busy"] = "; ".join(row["busy"] or ())
     agreement = about.get("rank_agreement") or dict.fromkeys(("tau_b", "low", "high"))
     return fields | {
         "minimum_detectable_difference": about.get("minimum_detectable_difference"),

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class RunRequest(PrepareRequest):
     results: Path
     compact: bool
     """Side files without the raw scores of pairs, for results that are checked in."""
+    throughput: bool = False
+    """Also measure how fast fitted models answer."""
     tuned: Path = Path("results/tuned")
     """Folder of tuned configurations."""
 
@@ -163,12 +166,16 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
                 path = _record_path(request.results, cell, choice.label == TUNED)
                 record = records.read(path)
-                known = record if records.satisfies(record, cell.key, request.repeats) else None
+                known = record if _satisfies(request, record, cell) else None
                 if known is not None and known.data["algorithm"].get("tuned") != choice.tuned:
                     known = None  # another study came to the same configuration
                 # Two labels of one configuration are one row.
                 planned.setdefault((preparation.name, path), Planned(cell, path, known))
     return list(planned.values())
+
+
+def _satisfies(request: RunRequest, record: Record | None, cell: Cell) -> bool:
+    return records.satisfies(record, cell.key, request.repeats, request.throughput)
 
 
 def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
@@ -281,7 +288,7 @@ class _Runner(_Preparer):
         """Of this very configuration, as tuned or under another label: tuning may well find the default best."""
         for is_tuned in (False, True):
             record = records.read(_record_path(self._request.results, cell, is_tuned))
-            if record is not None and records.satisfies(record, cell.key, self._request.repeats):
+            if record is not None and _satisfies(self._request, record, cell):
                 return record
         return None
 
@@ -316,6 +323,8 @@ class _Runner(_Preparer):
             "seconds": self._request.limits.seconds,
             "repeats": self._request.repeats,
             "compact": self._request.compact,
+            "throughput": self._request.throughput,
+            "began": time.monotonic(),
             "calibrate": cell.choice.spec.support[cell.preparation.protocol.task] == CALIBRATED,
         }
 

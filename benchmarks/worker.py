@@ -27,12 +27,14 @@ from algorithms.base import FactorRecommender, Recommender
 from algorithms.config import resolve_config
 from algorithms.types import FitContext, Task, TrainSet
 from benchmarks import split_store
-from benchmarks.clock import Clock, peak_rss_bytes, reset_peak_rss
+from benchmarks.clock import Clock, Stages, gpu_process_bytes, importing, peak_rss_bytes, reset_peak_rss
 from benchmarks.environment import without_paths
+from benchmarks.host import Load, watched
 from benchmarks.plugins import load_plugin
 from benchmarks.scorers import CalibratedScorer, SealedScorer
 from benchmarks.seal import Seal
 from benchmarks.search import Found, search
+from benchmarks.throughput import measure_throughput
 from datasets.errors import NotApplicableError, UserError
 from datasets.registry import make_loader
 from datasets.store import load_cached
@@ -42,6 +44,10 @@ from protocols.types import Arrays, EvaluationProtocol, Question
 PROGRESS_EVERY_S = 0.1
 RAW = "pair_scores"
 """The outcome that no figure needs: what the model answered, pair by pair."""
+
+
+class WrongDevice(RuntimeError):
+    """A model that was to run on one device and runs on another: its times would be of a row that does not exist."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,8 @@ def measure(
     repeats: int = 1,
     validation: split_store.Part | None = None,
     calibrate: bool = False,
+    throughput: bool = False,
+    stages: Stages | None = None,
 ) -> Measurement:
     """Fit, ask, count: the one way in which anything is measured here, canaries included.
 
@@ -74,28 +82,88 @@ def measure(
         repeats: timed fits, a fresh model each; the last one answers.
         validation: train and validation rows, for early stopping and calibration; None where neither is wanted.
         calibrate: whether the model's scores have to be turned into ratings.
+        throughput: whether to measure how fast it answers, apart from the answers that the metrics need.
+        stages: where the seconds went; what came before this call may be in it already.
+
+    Raises:
+        WrongDevice: the fitted model is not on ``run.device``.
     """
-    with seal.adapter():
+    stages = stages or Stages()
+    imports: list[float] = []
+    with stages("warm-up"), seal.adapter(), importing(imports):
         make().fit(tiny_train_set(train), replace(run, progress=lambda step, total: None, fixed_steps=1))
+    stages.move(sum(imports), "warm-up", "import")
     clock = Clock()
     found = Found()
     if validation is not None:
-        with clock("search"):
+        with stages("search"), clock("search"):
             searching = replace(run, progress=lambda step, total: progress("search", step, total))
             found = search(make, validation, searching, protocol, seal, calibrate)
-    for _ in range(repeats):
-        model = make()
-        clock.synchronize = model.synchronize
-        gc.collect()
-        reset_peak_rss()
-        with seal.adapter(), clock("fit"):
-            model.fit(train, replace(run, fixed_steps=found.steps))
+    load: Load = {}
+    with stages("fit"), watched(load):
+        for _ in range(repeats):
+            model = _timed_fit(make(), train, replace(run, fixed_steps=found.steps), seal, clock)
     seal.check()
+    if model.fitted_device != run.device:
+        raise WrongDevice(f"asked for {run.device}, but the fitted model is on {model.fitted_device}")
     peak_fit = peak_rss_bytes()
 
-    question, labels, seen = ask()
+    with stages("load"):
+        question, labels, seen = ask()
     if not isinstance(model, FactorRecommender):
         question = question.for_users(question.sample_users)
+    with stages("metrics"):
+        outcomes = protocol.evaluate(_scorer(model, seal, found, question, progress), question, labels, seen, clock)
+        metrics = protocol.metrics(outcomes)
+    stages.move(clock.total("pairs") + clock.total("rank"), "metrics", "score")
+    seal.check()
+    memory = {
+        "peak_rss_fit_bytes": peak_fit,
+        "peak_rss_score_bytes": peak_rss_bytes(),
+        "peak_gpu_bytes": model.peak_gpu_bytes() if run.device == "cuda" else None,
+        "gpu_process_bytes": gpu_process_bytes() if run.device == "cuda" else None,
+        "model_bytes": model.size_bytes(),
+    }
+    timings = {
+        "fit_s": clock.blocks["fit"],
+        "search_s": clock.total("search"),
+        "steps": found.steps,
+        "epochs": found.steps or getattr(model.config, "epochs", 1),
+        "pairs_s": clock.total("pairs"),
+        "rank_s": clock.total("rank"),
+        "train_rows": len(train.interactions),
+        "samples_per_epoch": model.samples_per_epoch(len(train.interactions)),
+        "pairs": len(question.pair_users),
+        "ranked_users": len(question.rank_users),
+        "throughput": None,
+        "load": load,
+        "stages": stages.seconds,
+    }
+    if throughput:
+        ranks = len(question.rank_users) > 0
+        with stages("throughput"):
+            timings["throughput"] = measure_throughput(model, seen, ranks, seal, clock, progress)
+        seal.check()
+    return Measurement(outcomes, metrics, timings, memory)
+
+
+def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal, clock: Clock) -> Recommender:
+    """A fit has ended when the model answers: one score inside the block, so that an engine that computes on first read
+    has computed by then."""
+    users, items = train.interactions.users[:1], train.interactions.items[:1]
+    clock.synchronize = model.synchronize
+    gc.collect()
+    reset_peak_rss()
+    model.reset_peak_gpu()
+    with seal.adapter(), clock("fit"):
+        model.fit(train, run)
+        model.score_pairs(users, items)
+    return model
+
+
+def _scorer(
+    model: Recommender, seal: Seal, found: Found, question: Question, progress: Callable[[str, int, int], None]
+) -> SealedScorer:
     ranked = 0
 
     def count(users: int) -> None:
@@ -103,23 +171,9 @@ def measure(
         ranked += users
         progress("score", ranked, len(question.rank_users))
 
-    scorer = SealedScorer(model, seal, count)
     if found.calibration is not None:
-        scorer = CalibratedScorer(model, seal, found.calibration)
-    outcomes = protocol.evaluate(scorer, question, labels, seen, clock)
-    seal.check()
-    timings = {
-        "fit_s": clock.blocks["fit"],
-        "search_s": clock.total("search"),
-        "steps": found.steps,
-        "pairs_s": clock.total("pairs"),
-        "rank_s": clock.total("rank"),
-        "train_rows": len(train.interactions),
-        "pairs": len(question.pair_users),
-        "ranked_users": len(question.rank_users),
-    }
-    memory = {"peak_rss_fit_bytes": peak_fit, "peak_rss_score_bytes": peak_rss_bytes()}
-    return Measurement(outcomes, protocol.metrics(outcomes), timings, memory)
+        return CalibratedScorer(model, seal, found.calibration)
+    return SealedScorer(model, seal, count)
 
 
 def tiny_train_set(like: TrainSet) -> TrainSet:
@@ -180,8 +234,9 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     seal = Seal(request["forbidden"], [*given, *request["allowed"]])
     seal.install()
     progress = _throttled(emit)
+    stages = Stages(request["began"])
     truth = None if request["truth"] is None else split_store.load_truth(Path(request["truth"]))
-    with seal.adapter():
+    with stages("import"), seal.adapter():
         for plugin in request["plugins"]:
             load_plugin(Path(plugin))
         make = _maker(request, truth)
@@ -201,13 +256,27 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
         return split_store.load_question(folder), split_store.load_labels(folder), split_store.load_seen(fit_folder)
 
     outputs: list[str] = []
-    train = split_store.load_train_set(fit_folder, task)
     calibrate = request["calibrate"]
-    searches = calibrate or make().patience
-    validation = split_store.load_validation(fit_folder.parent, task) if searches else None
-    measured = measure(make, train, run, protocol, ask, seal, progress, request["repeats"], validation, calibrate)
+    with stages("load"):
+        train = split_store.load_train_set(fit_folder, task)
+        searches = calibrate or make().patience
+        validation = split_store.load_validation(fit_folder.parent, task) if searches else None
+    measured = measure(
+        make,
+        train,
+        run,
+        protocol,
+        ask,
+        seal,
+        progress,
+        request["repeats"],
+        validation,
+        calibrate,
+        request["throughput"],
+        stages,
+    )
     kept = {name: array for name, array in measured.outcomes.items() if name != RAW or not request["compact"]}
-    with open(outputs[0], "wb") as file:
+    with stages("write"), open(outputs[0], "wb") as file:
         save_side_file(file, kept)
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
 

@@ -1,0 +1,94 @@
+"""What a row of a leaderboard cost: times, throughput and memory, from the counts and seconds of its records."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from benchmarks.records import Record
+
+_THROUGHPUT_ONLY = ("pairs_per_s", "p50_ms", "p99_ms")
+_NAMES = (
+    *("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", *_THROUGHPUT_ONLY),
+    *("peak_rss_bytes", "peak_gpu_bytes", "gpu_process_bytes", "model_bytes"),
+)
+
+
+def of_records(group: list[Record]) -> dict[str, Any]:
+    """Times and memory over a row's records, from their counts and seconds; null what was not measured."""
+    cost: dict[str, Any] = dict.fromkeys(_NAMES)
+    if not group:
+        return cost
+    timings = [record.data["timings"] for record in group]
+    fits = [seconds for timing in timings for seconds in timing["fit_s"]]
+    cost["fit_s"] = {"median": _median(fits), "low": min(fits), "high": max(fits)}
+    cost["search_s"] = _median([timing["search_s"] for timing in timings])
+    cost["train_per_s"] = _median(
+        [timing["train_rows"] * _epochs(record) / seconds for record, timing, seconds in _fits(group)]
+    )
+    cost["samples_per_s"] = _median(
+        [
+            timing["samples_per_epoch"] * _epochs(record) / seconds
+            for record, timing, seconds in _fits(group)
+            if timing.get("samples_per_epoch")
+        ]
+    )
+    cost |= _inference(timings)
+    memory = [record.data["memory"] for record in group]
+    cost["peak_rss_bytes"] = _highest(memory, "peak_rss_fit_bytes", "peak_rss_score_bytes")
+    for name in ("peak_gpu_bytes", "gpu_process_bytes", "model_bytes"):
+        cost[name] = _highest(memory, name)
+    return cost
+
+
+def not_measured(cost: dict[str, Any], device: str) -> dict[str, str]:
+    """Why a figure is null, for each that is."""
+    reasons = {name: "the suite clock measures it" for name in _THROUGHPUT_ONLY}
+    reasons |= {
+        "samples_per_s": "learns from no drawn samples, or does not tell how many",
+        "users_per_s": "the protocol ranks nothing",
+        "model_bytes": "the model cannot be saved",
+    }
+    if cost["pairs_per_s"] is not None:
+        reasons |= dict.fromkeys(("p50_ms", "p99_ms"), "the protocol ranks nothing")
+    reasons |= dict.fromkeys(
+        ("peak_gpu_bytes", "gpu_process_bytes"),
+        "no GPU used" if device == "cpu" else "neither the framework nor the driver tells",
+    )
+    return {name: reasons.get(name, "nothing was measured") for name, value in cost.items() if value is None}
+
+
+def _fits(group: list[Record]) -> Iterator[tuple[Record, dict[str, Any], float]]:
+    """Every timed fit of every record."""
+    for record in group:
+        timings = record.data["timings"]
+        yield from ((record, timings, seconds) for seconds in timings["fit_s"])
+
+
+def _epochs(record: Record) -> int:
+    """Passes over the training rows of each fit. Older records do not have them."""
+    timings = record.data["timings"]
+    return timings.get("epochs") or timings.get("steps") or record.data["algorithm"]["config"].get("epochs") or 1
+
+
+def _inference(timings: list[dict[str, Any]]) -> dict[str, float | None]:
+    """How fast the models answered: users/s of large batches where they were measured, else of the metrics' ranking."""
+    throughputs = [timing["throughput"] for timing in timings if timing.get("throughput")]
+    large = [throughput["users"][-1] for throughput in throughputs if throughput["users"]]
+    ranked = [{"n": timing["ranked_users"], "s": timing["rank_s"]} for timing in timings if timing["ranked_users"]]
+    single = [throughput["single"] for throughput in throughputs if throughput["single"]]
+    return {
+        "users_per_s": _median([each["n"] / each["s"] for each in large or ranked]),
+        "pairs_per_s": _median([each["pairs"]["n"] / each["pairs"]["s"] for each in throughputs]),
+        "p50_ms": _median([each["p50_ms"] for each in single]),
+        "p99_ms": _median([each["p99_ms"] for each in single]),
+    }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _highest(memory: list[dict[str, int | None]], *names: str) -> int | None:
+    return max((peak for each in memory for name in names if (peak := each.get(name))), default=None)
