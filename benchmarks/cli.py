@@ -31,6 +31,7 @@ examples:
   python -m benchmarks run                                  every algorithm, both small data sets, about ten minutes
   python -m benchmarks run --dataset ml-latest-small --algorithm als,ease --seeds 3
   python -m benchmarks run --algorithm 'als[factors=32],als[factors=128],ease' --dataset ml-latest-small
+  python -m benchmarks run --suite clock --algorithm als,ncf   speed: five fits, pairs/s, users/s, latency, sizes
   python -m benchmarks run --config default,tuned           what tuning gained: both configurations in one table
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
@@ -134,6 +135,9 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
     )
     _add_tuned(run)
+    run.add_argument(
+        "--profile", action="store_true", help="also print where each cell's seconds went, to standard error"
+    )
     run.add_argument("--dry-run", action="store_true", help="show the cells and measure nothing")
     _add_output(run)
     run.set_defaults(command="benchmarks.commands:run")

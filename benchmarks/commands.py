@@ -15,6 +15,7 @@ from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.plugins import load_plugin
+from benchmarks.profiling import profile
 from benchmarks.progress import Display, TuningDisplay
 from benchmarks.render import render
 from benchmarks.run import NothingMeasured, PrepareRequest, RunRequest, execute, plan_cells
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
         return NOTHING_MEASURED
     tables = boards.build(result.records, request.results)
     print(render(tables, result.not_measured, options.format))
+    if options.profile:
+        print(f"\n{profile(result.records)}", file=sys.stderr)
     return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
 
 

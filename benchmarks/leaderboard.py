@@ -324,7 +324,7 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
             (record.data["timings"]["ranked_users"] for record in group if record.status == "ok"), default=None
         ),
         "cost": cost,
-        "busy": sorted({reason for record in measured for reason in host.busy(record.data["timings"].get("load"))}),
+        "busy": sorted({reason for record in measured for reason in host.busy(record.data["timings"].get("host"))}),
         "not_measured": not_measured,
         "support": first["algorithm"]["support"],
         "split_fingerprint": _split_fingerprint(group),

@@ -136,7 +136,7 @@ def measure(
         "pairs": len(question.pair_users),
         "ranked_users": len(question.rank_users),
         "throughput": None,
-        "load": load,
+        "host": load,
         "stages": stages.seconds,
     }
     if throughput:

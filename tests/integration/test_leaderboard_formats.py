@@ -50,8 +50,8 @@ def assert_rounds(shown: str, value: float | None) -> None:
     if value is None:
         assert shown == ""
         return
-    digits, thousands = re.fullmatch(r"(-?[\d.]+)( k)?", shown).groups()  # type: ignore[union-attr]
-    unit = 1000 if thousands else 1
+    digits, prefix = re.fullmatch(r"(-?[\d.]+)( [kM])?", shown).groups()  # type: ignore[union-attr]
+    unit = {None: 1, " k": 1_000, " M": 1_000_000}[prefix]
     places = len(digits.partition(".")[2])
     assert float(digits) * unit == pytest.approx(value, abs=0.5000001 * unit * 10.0**-places), (shown, value)
 
