@@ -117,34 +117,14 @@ def measure(
         metrics = protocol.metrics(outcomes)
     stages.move(clock.total("pairs") + clock.total("rank"), "metrics", "score")
     seal.check()
-    memory = {
-        "peak_rss_fit_bytes": peak_fit,
-        "peak_rss_score_bytes": peak_rss_bytes(),
-        "peak_gpu_bytes": model.peak_gpu_bytes() if run.device == "cuda" else None,
-        "gpu_process_bytes": gpu_process_bytes() if run.device == "cuda" else None,
-        "model_bytes": model.size_bytes(),
-    }
-    timings = {
-        "fit_s": clock.blocks["fit"],
-        "search_s": clock.total("search"),
-        "steps": found.steps,
-        "epochs": found.steps or getattr(model.config, "epochs", 1),
-        "pairs_s": clock.total("pairs"),
-        "rank_s": clock.total("rank"),
-        "train_rows": len(train.interactions),
-        "samples_per_epoch": model.samples_per_epoch(len(train.interactions)),
-        "pairs": len(question.pair_users),
-        "ranked_users": len(question.rank_users),
-        "throughput": None,
-        "host": load,
-        "stages": stages.seconds,
-    }
+    memory = {"peak_rss_fit_bytes": peak_fit, **_memory(model, run.device)}
+    timings = {**_timings(model, train, question, found, clock), "throughput": None}
     if throughput:
         ranks = len(question.rank_users) > 0
         with stages("throughput"):
             timings["throughput"] = measure_throughput(model, seen, ranks, seal, clock, progress)
         seal.check()
-    return Measurement(outcomes, metrics, timings, memory)
+    return Measurement(outcomes, metrics, {**timings, "host": load, "stages": stages.seconds}, memory)
 
 
 def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal, clock: Clock) -> Recommender:
@@ -159,6 +139,35 @@ def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal,
         model.fit(train, run)
         model.score_pairs(users, items)
     return model
+
+
+def _timings(
+    model: Recommender, train: TrainSet, question: Question, found: Found, clock: Clock
+) -> dict[str, list[float] | float | int | None]:
+    """Seconds, and the counts that turn them into rates."""
+    n_rows = len(train.interactions)
+    return {
+        "fit_s": clock.blocks["fit"],
+        "search_s": clock.total("search"),
+        "steps": found.steps,
+        "epochs": found.steps or getattr(model.config, "epochs", 1),
+        "train_rows": n_rows,
+        "samples_per_epoch": model.samples_per_epoch(n_rows),
+        "pairs_s": clock.total("pairs"),
+        "pairs": len(question.pair_users),
+        "rank_s": clock.total("rank"),
+        "ranked_users": len(question.rank_users),
+    }
+
+
+def _memory(model: Recommender, device: str) -> dict[str, int | None]:
+    on_gpu = device == "cuda"
+    return {
+        "peak_rss_score_bytes": peak_rss_bytes(),
+        "peak_gpu_bytes": model.peak_gpu_bytes() if on_gpu else None,
+        "gpu_process_bytes": gpu_process_bytes() if on_gpu else None,
+        "model_bytes": model.size_bytes(),
+    }
 
 
 def _scorer(
