@@ -118,7 +118,7 @@ def measure(
     stages.move(clock.total("pairs") + clock.total("rank"), "metrics", "score")
     seal.check()
     memory = {"peak_rss_fit_bytes": peak_fit, **_memory(model, run.device)}
-    timings = {**_timings(model, train, question, found, clock), "throughput": None}
+    timings = _timings(model, train, question, found, clock) | {"throughput": None}
     if throughput:
         ranks = len(question.rank_users) > 0
         with stages("throughput"):
@@ -141,9 +141,7 @@ def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal,
     return model
 
 
-def _timings(
-    model: Recommender, train: TrainSet, question: Question, found: Found, clock: Clock
-) -> dict[str, list[float] | float | int | None]:
+def _timings(model: Recommender, train: TrainSet, question: Question, found: Found, clock: Clock) -> dict[str, Any]:
     """Seconds, and the counts that turn them into rates."""
     n_rows = len(train.interactions)
     return {
