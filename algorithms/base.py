@@ -112,6 +112,24 @@ class Recommender(ABC):
         """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""
         return None
 
+    @property
+    def fitted_device(self) -> str:
+        """``cpu`` or ``cuda``: where the fitted model was computed, read back from it and not from the request.
+
+        The harness fails a cell whose model was computed elsewhere than asked. A loaded model is on the CPU.
+        """
+        return "cpu"
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        """Let ``peak_gpu_bytes`` count from now on. Imports nothing."""
+        return None
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        """The most bytes that the framework's allocator held on the GPU since the reset, or None if it cannot say."""
+        return None
+
     @staticmethod
     def environment(config: Any) -> dict[str, str]:
         """Environment variables that must be set before the worker process starts."""
