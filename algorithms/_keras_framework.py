@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -93,8 +94,9 @@ def weights(model: Any, layer: str) -> list[Table]:
 
 def device_of(model: Any) -> str:
     """``cpu`` or ``cuda``: where the backend has the weights that ``model`` learns; both names where they differ."""
-    names = {str(weight.value.device).lower() for weight in model.trainable_weights}  # "cuda:0", "…/device:gpu:0"
-    return "+".join(sorted({"cuda" if "cuda" in name or "gpu" in name else "cpu" for name in names}))
+    names = {str(weight.value.device) for weight in model.trainable_weights}  # "cuda:0" or "…/device:GPU:0"
+    kinds = {re.sub(r":\d+$", "", name).rpartition(":")[2].lower() for name in names}
+    return "+".join(sorted({"cuda" if kind == "gpu" else kind for kind in kinds}))
 
 
 def _prepare(backend: str, run: FitContext) -> None:
