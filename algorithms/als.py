@@ -24,7 +24,7 @@ class ALS(FactorRecommender):
     """Weighted least squares on 0/1 preferences, a rating r having confidence α·r (Hu, Koren, Volinsky 2008, eq. 3).
 
     implicit's conjugate-gradient solver (Takács, Pilászy, Tikk 2011). An item nobody rated scores 0. On a GPU the same
-    solver starts from the same factors as on the CPU, so that the two differ by rounding.
+    solver starts from the same factors as on the CPU: the two differ by rounding, which the sweeps amplify.
     """
 
     @dataclass(frozen=True)
