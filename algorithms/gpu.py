@@ -17,6 +17,9 @@ from datasets.errors import NotApplicableError
 IMPLICIT_NEEDS = "pip install 'rmm-cu13>=26.2,<26.6' 'nvidia-cublas<14' nvidia-curand"
 """implicit 0.7.3 is linked against the rmm of these releases, others lack symbols; its wheel brings no CUDA library."""
 
+_FOLDERS = r"[^\s'(]*/"
+"""Of a path in a message: records tell nothing of the machine's folders."""
+
 
 def obstacle(framework: str) -> str | None:
     """Why ``framework``, one of ``FRAMEWORKS``, cannot use a GPU in this process, or None. It must be installed."""
@@ -95,11 +98,6 @@ def _implicit() -> str | None:
         return f"implicit needs rmm and CUDA 13 to use a GPU: {IMPLICIT_NEEDS}"
     told = str(caught[-1].message) if caught else "implicit's CUDA extension does not load here"
     return f"{re.sub(_FOLDERS, '', told)}: {IMPLICIT_NEEDS}"
-
-
-_FOLDERS = r"[^\s'(]*/"
-"""Of a path in a message: records tell nothing of the machine's folders."""
-
 
 _OBSTACLES: dict[str, Callable[[], str | None]] = {"torch": _torch, "tensorflow": _tensorflow, "implicit": _implicit}
 
