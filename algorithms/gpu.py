@@ -99,6 +99,7 @@ def _implicit() -> str | None:
     told = str(caught[-1].message) if caught else "implicit's CUDA extension does not load here"
     return f"{re.sub(_FOLDERS, '', told)}: {IMPLICIT_NEEDS}"
 
+
 _OBSTACLES: dict[str, Callable[[], str | None]] = {"torch": _torch, "tensorflow": _tensorflow, "implicit": _implicit}
 
 FRAMEWORKS = tuple(_OBSTACLES)
