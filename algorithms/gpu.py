@@ -96,8 +96,9 @@ def _implicit() -> str | None:
         return None
     if not implicit.gpu.HAS_RMM:
         return f"implicit needs rmm and CUDA 13 to use a GPU: {IMPLICIT_NEEDS}"
-    told = str(caught[-1].message) if caught else "implicit's CUDA extension does not load here"
-    return f"{re.sub(_FOLDERS, '', told)}: {IMPLICIT_NEEDS}"
+    told = str(caught[-1].message) if caught else "its CUDA extension does not load here"
+    remedy = "" if "driver" in told else f": {IMPLICIT_NEEDS}"
+    return f"implicit: {re.sub(_FOLDERS, '', told)}{remedy}"
 
 
 _OBSTACLES: dict[str, Callable[[], str | None]] = {"torch": _torch, "tensorflow": _tensorflow, "implicit": _implicit}
