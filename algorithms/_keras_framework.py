@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from algorithms import gpu
 from algorithms._keras_common import Epochs
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
@@ -21,10 +23,11 @@ Table = npt.NDArray[np.float32]
 
 @contextmanager
 def session(backend: str, run: FitContext) -> Iterator[None]:
-    """A clean, seeded Keras on the CPU, with at most ``run.threads`` threads.
+    """A clean, seeded Keras on ``run.device``, with at most ``run.threads`` threads.
 
     Raises:
         UserError: this process imported Keras with another backend.
+        NotApplicableError: the backend cannot use a GPU here.
     """
     running = keras.backend.backend()
     if running != backend:
@@ -34,7 +37,7 @@ def session(backend: str, run: FitContext) -> Iterator[None]:
     random.seed(run.seed)
     _prepare(backend, run)
     keras.utils.clear_session(free_memory=False)  # what earlier models of the process left behind
-    with keras.device("cpu"):
+    with keras.device("gpu:0" if run.device == "cuda" else "cpu"):
         yield
 
 
@@ -89,15 +92,31 @@ def weights(model: Any, layer: str) -> list[Table]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.get_layer(layer).variables]
 
 
+def device_of(model: Any) -> str:
+    """``cpu`` or ``cuda``: where the backend has the weights that ``model`` learns; both names where they differ."""
+    names = {str(weight.value.device) for weight in model.trainable_weights}  # "cuda:0" or "…/device:GPU:0"
+    kinds = {re.sub(r":\d+$", "", name).rpartition(":")[2].lower() for name in names}
+    return "+".join(sorted({"cuda" if kind == "gpu" else kind for kind in kinds}))
+
+
 def _prepare(backend: str, run: FitContext) -> None:
+    """Threads, random state and, on a GPU, operations that give the same numbers in every run."""
+    if run.device == "cuda":
+        gpu.require(backend)
     if backend == "torch":
         import torch
 
         torch.manual_seed(run.seed)  # a dropout of this backend has no seed of its own
         torch.set_num_threads(run.threads)
+        if run.device == "cuda":
+            torch.use_deterministic_algorithms(True, warn_only=True)
         return
     import tensorflow as tf
 
+    if run.device == "cuda":
+        for physical in tf.config.get_visible_devices("GPU"):
+            tf.config.experimental.set_memory_growth(physical, True)  # else it takes all memory of the device
+        tf.config.experimental.enable_op_determinism()
     tf.get_logger().setLevel("ERROR")  # else many fits in one process draw warnings of retracing
     tf.config.threading.set_intra_op_parallelism_threads(run.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from algorithms import gpu
 from algorithms.types import FitContext, Task
 from datasets.types import Interactions
 
@@ -58,7 +59,11 @@ class Trainer:
     """Trains a ``GMF`` epoch by epoch. All draws come from one seeded generator, whatever the number of epochs."""
 
     def __init__(self, rows: Interactions, task: Task, config: Any, offset: float, run: FitContext) -> None:
-        """``offset`` is subtracted from ratings, and added back to the biases that ``factors`` gives."""
+        """``offset`` is subtracted from ratings, and added back to the biases that ``factors`` gives.
+
+        Raises:
+            NotApplicableError: a GPU is asked for and TensorFlow finds none.
+        """
         _prepare_process(run)
         self._random = tf.random.Generator.from_seed(run.seed, alg="philox")
         self._model = GMF(rows.n_users, rows.n_items, task, config, self._random)
@@ -68,6 +73,10 @@ class Trainer:
         self._batch_size = config.batch_size
         self._offset = offset
         self.run_epoch = tf.function(self._epoch)  # one pass over the training rows; traced at its first call only
+
+    def device(self) -> str:
+        """``cpu`` or ``cuda``: where TensorFlow has the embeddings."""
+        return "cuda" if "GPU" in self._model.users.embeddings.device else "cpu"
 
     def factors(self) -> tuple[Floats, Floats, Floats, Floats | None]:
         """(n_users, d) h ⊙ p and (n_items, d) q, then (n_users,) and (n_items,) biases: copies, float32."""
@@ -155,10 +164,12 @@ def _prepare_process(run: FitContext) -> None:
         threading.set_intra_op_parallelism_threads(run.threads)
     if threading.get_inter_op_parallelism_threads() != 1:
         threading.set_inter_op_parallelism_threads(1)
-    if run.device == "cpu":
+    if run.device == "cuda":
+        gpu.require("tensorflow")
+    else:
         tf.config.set_visible_devices([], "GPU")
-    for gpu in tf.config.get_visible_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # else it takes all memory of the device
+    for physical in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(physical, True)  # else it takes all memory of the device
     tf.config.experimental.enable_op_determinism()
     # Grappler reorders products as its hash tables happen to lie in memory: the last bits would differ from fit to fit.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

@@ -114,17 +114,20 @@ class Recommender(ABC):
 
     @property
     def fitted_device(self) -> str:
-        """``cpu`` or ``cuda``: where the fitted model is, read back from it, not repeated from the request."""
+        """``cpu`` or ``cuda``: where the fitted model was computed, read back from it and not from the request.
+
+        The harness fails a cell whose model was computed elsewhere than asked. A loaded model is on the CPU.
+        """
         return "cpu"
 
     @staticmethod
     def reset_peak_gpu() -> None:
-        """Let the framework's allocator forget its peak of GPU memory. Nothing to forget on a CPU."""
+        """Let ``peak_gpu_bytes`` count from now on. Imports nothing."""
         return None
 
     @staticmethod
     def peak_gpu_bytes() -> int | None:
-        """The peak of the framework's allocator since the reset; None where it does not tell."""
+        """The most bytes that the framework's allocator held on the GPU since the reset, or None if it cannot say."""
         return None
 
     def samples_per_epoch(self, n_rows: int) -> int | None:

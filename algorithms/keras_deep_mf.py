@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from algorithms import _keras_common as common
+from algorithms import gpu
 from algorithms.base import Recommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import Choice, IntUniform, LogUniform, Uniform
@@ -61,6 +62,8 @@ class KerasDeepMF(Recommender):
         "negatives": IntUniform(1, 10),
     }
 
+    _device = "cpu"
+
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         framework = common.load_framework(self.config.backend)
         epochs, offset = self._steps(run, self.config.epochs), common.offset(train, self.config)
@@ -81,6 +84,7 @@ class KerasDeepMF(Recommender):
     ) -> None:
         """Users' and items' parts of the hidden layer's input and the layers above as NumPy arrays: scoring needs no
         framework and leaves training alone. An embedding that no row has trained says nothing: it is taken as 0."""
+        self._device = framework.device_of(model)
         rows = train.interactions
         tables = {}
         for name, trained in (("user_factors", rows.users), ("item_factors", rows.items)):
@@ -135,6 +139,18 @@ class KerasDeepMF(Recommender):
     def _restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         for name in _PARTS:
             setattr(self, name, state[name])
+
+    @property
+    def fitted_device(self) -> str:
+        return self._device
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        gpu.reset_peak()
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from algorithms import _keras_common as common
+from algorithms import gpu
 from algorithms.base import FactorRecommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
@@ -56,6 +57,8 @@ class KerasMF(FactorRecommender):
         "negatives": IntUniform(1, 10),
     }
 
+    _device = "cpu"
+
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         framework = common.load_framework(self.config.backend)
         epochs, offset = self._steps(run, self.config.epochs), common.offset(train, self.config)
@@ -68,10 +71,23 @@ class KerasMF(FactorRecommender):
 
     def _publish(self, framework: Any, model: Any, offset: float) -> None:
         """Factors and biases as NumPy arrays: scoring needs no framework and leaves training alone."""
+        self._device = framework.device_of(model)
         self.user_factors, self.item_factors, user_bias, item_bias = (
             framework.weights(model, layer)[0] for layer in ("user_factors", "item_factors", "user_bias", "item_bias")
         )
         self.user_bias, self.item_bias = user_bias[:, 0] + offset, item_bias[:, 0]
+
+    @property
+    def fitted_device(self) -> str:
+        return self._device
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        gpu.reset_peak()
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:

@@ -41,7 +41,8 @@ class AlgorithmSpec:
         packages: distributions whose versions are part of a cell's key.
         support: task -> ``native``, ``calibrated`` or ``by-rating``; a task that is missing is not supported.
         extra: the optional dependency group that it needs, or None.
-        devices: where it can run.
+        devices: where it can run. For ``cuda`` the harness asks the frameworks among its packages (``algorithms.gpu``).
+        other_packages: (option, its value) or ("device", "cuda") -> the packages of such a configuration instead.
         siblings: names of private modules beside the adapter's that decide its result too.
         presets: preset -> options that differ from the ``Config`` defaults. ``default`` is good on ml-latest-small;
             ``report``, where there is one, is what the report that named the algorithm used. ``TUNED`` is reserved.
@@ -55,9 +56,16 @@ class AlgorithmSpec:
     support: Mapping[str, str]
     extra: str | None = None
     devices: tuple[str, ...] = ("cpu",)
+    other_packages: Mapping[tuple[str, object], tuple[str, ...]] = field(default_factory=dict)
     siblings: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"default": {}})
     control: bool = False
+
+    def packages_of(self, config: Mapping[str, object], device: str) -> tuple[str, ...]:
+        """``packages``, or what ``other_packages`` has for this configuration on this device."""
+        chosen = {**config, "device": device}
+        others = (names for (option, value), names in self.other_packages.items() if chosen.get(option) == value)
+        return next(others, self.packages)
 
 
 _NCF_REPORT = {
@@ -101,6 +109,9 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             summary="implicit-feedback matrix factorisation by alternating least squares (implicit)",
             packages=("implicit", "numpy", "scipy"),
             support=RANKER,
+            devices=("cpu", "cuda"),
+            other_packages={("device", "cuda"): ("implicit", "rmm-cu13", "numpy", "scipy")},
+            siblings=("gpu",),
             presets={"default": {}, "report": {"factors": 50, "reg": 0.01, "alpha": 1.0, "epochs": 15}},
         ),
         AlgorithmSpec(
@@ -171,7 +182,8 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             packages=("tensorflow-recommenders", "tensorflow", "tf-keras", "numpy"),
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="tensorflow",
-            siblings=("_tfrs_gmf",),
+            devices=("cpu", "cuda"),
+            siblings=("_tfrs_gmf", "gpu"),
             presets={
                 "default": {},
                 "report": {
@@ -195,7 +207,9 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             packages=("keras", "tensorflow", "numpy"),
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="tensorflow",
-            siblings=("_keras_common", "_keras_framework"),
+            devices=("cpu", "cuda"),
+            other_packages={("backend", "torch"): ("keras", "torch", "numpy")},
+            siblings=("_keras_common", "_keras_framework", "gpu"),
             presets={
                 "default": {},
                 "report": {
@@ -215,7 +229,9 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             packages=("keras", "tensorflow", "numpy", "scipy"),
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="tensorflow",
-            siblings=("_keras_common", "_keras_framework"),
+            devices=("cpu", "cuda"),
+            other_packages={("backend", "torch"): ("keras", "torch", "numpy", "scipy")},
+            siblings=("_keras_common", "_keras_framework", "gpu"),
             presets={
                 "default": {},
                 "report": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from algorithms import gpu
 from algorithms.base import FactorRecommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
@@ -47,6 +48,8 @@ class TFRSGMF(FactorRecommender):
         "negatives": IntUniform(1, 10),
     }
 
+    _device = "cpu"
+
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         from algorithms._tfrs_gmf import Trainer
 
@@ -56,9 +59,22 @@ class TFRSGMF(FactorRecommender):
         epochs = self._steps(run, config.epochs)
         for epoch in range(epochs):
             trainer.run_epoch()
+            self._device = trainer.device()
             self.user_factors, self.item_factors, self.user_bias, self.item_bias = trainer.factors()
             if self._step_done(run, epoch + 1, epochs):
                 break
+
+    @property
+    def fitted_device(self) -> str:
+        return self._device
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        gpu.reset_peak()
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:

@@ -18,6 +18,8 @@ from datasets.errors import UserError
 
 OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
 
+DEVICES = ("cpu", "cuda", "auto")
+
 PROTOCOL_FLAGS = {
     "held_out": ("leave-one-out",),
     "folds": ("holdout",),
@@ -35,6 +37,7 @@ examples:
   python -m benchmarks run --config default,tuned           what tuning gained: both configurations in one table
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
+  python -m benchmarks run --device cpu,cuda                each algorithm on each of these that it knows
   python -m benchmarks tune --dataset ml-latest-small       the same budget for every algorithm, on validation rows
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks compare als ease                     who is better, and can the data tell
@@ -130,6 +133,14 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_splits(run)
     run.add_argument("--seeds", type=_positive, metavar="N", help="model seeds 0 to N-1, averaged per user")
     _add_machine(run, of="cell", budget="the suite's")
+    run.add_argument(
+        "--device",
+        type=_devices,
+        default=["cpu"],
+        metavar="NAME,…",
+        help="cpu, cuda (an NVIDIA GPU) or auto (cuda where there is a GPU that the algorithm can use, else cpu); of "
+        "several, such as cpu,cuda, an algorithm has a row on each that it knows (default: cpu)",
+    )
     _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
@@ -160,6 +171,7 @@ def _add_tune(commands: argparse._SubParsersAction[_Parser]) -> None:
     tune.add_argument("--split-seed", type=_whole, default=42, metavar="N", help="of the split (default: 42)")
     tune.add_argument("--seed", type=_whole, default=0, metavar="N", help="of models and sampler (default: 0)")
     _add_machine(tune, of="trial", budget="tune-small")
+    _add_one_device(tune)
     tune.add_argument("--trials", type=_positive, metavar="N", help="of one study, instead of the budget's")
     tune.add_argument(
         "--seconds", type=_positive_number, metavar="S", help="of fit and scoring of one study, instead of the budget's"
@@ -258,6 +270,7 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     predict.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the model (default: 0)")
     _add_machine(predict, of="cell", budget="large")
+    _add_one_device(predict)
     _add_plugin(predict)
     predict.set_defaults(command="benchmarks.predict:predict")
 
@@ -339,13 +352,21 @@ def _add_machine(parser: argparse.ArgumentParser, of: str, budget: str) -> None:
         "--threads", type=_positive, default=1, metavar="N", help=f"threads of a {of} (default: 1, the reference)"
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where models run (default: cpu)"
-    )
-    parser.add_argument(
         "--budget", metavar="NAME", help=f"limits, as benchmarks/budgets.toml names them (default: {budget})"
     )
     for flag, unit in (("--time-limit", "SECONDS"), ("--memory-limit", "GIB")):
         parser.add_argument(flag, type=_positive_number, metavar=unit, help=f"of one {of}, instead of the budget's")
+
+
+def _add_one_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="cpu",
+        metavar="NAME",
+        help="cpu, cuda (an NVIDIA GPU) or auto: cuda where there is a GPU that the algorithm can use, else cpu "
+        "(default: cpu)",
+    )
 
 
 def _add_tuned(parser: argparse.ArgumentParser) -> None:
@@ -383,6 +404,22 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         default="terminal",
         help="of the tables (default: terminal)",
     )
+
+
+def _devices(text: str) -> list[str]:
+    """``"cpu,cuda"`` -> ``["cpu", "cuda"]``."""
+    names = text.split(",")
+    for name in names:
+        if name not in DEVICES:
+            raise argparse.ArgumentTypeError(f"'{name}' is not a device: cpu, cuda, auto, or several with commas")
+    return names
+
+
+def _device(text: str) -> str:
+    if text not in DEVICES:
+        hint = ": 'run' takes several, this command one" if "," in text else ""
+        raise argparse.ArgumentTypeError(f"'{text}' is not one of cpu, cuda, auto{hint}")
+    return text
 
 
 def _whole(text: str) -> int:

@@ -117,7 +117,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         choices=choices,
         seeds=list(range(options.seeds or suite.seeds)),
         threads=options.threads,
-        device=options.device,
+        devices=options.device,
         limits=plan.load_limits(budget, options.time_limit, options.memory_limit),
         budget=budget,
         repeats=suite.repeats,
@@ -239,7 +239,7 @@ def _dry_run(request: RunRequest) -> int:
         place = preparation.name
         if meta is None:
             for choice in plan.with_oracle(request.choices, preparation):
-                print(f"new      {choice.spec.name} ({choice.label}) · {place} · {len(request.seeds)} seed(s)")
+                _dry_run_unprepared(request, choice, place)
             continue
         for planned in plan_cells(request, [(preparation, meta)]):
             reason = planned.cell.cannot_run(request.limits)
@@ -248,6 +248,14 @@ def _dry_run(request: RunRequest) -> int:
     for dataset, reason in request.not_measured.items():
         print(f"missing  {dataset}: {reason}")
     return OK
+
+
+def _dry_run_unprepared(request: RunRequest, choice: plan.AlgorithmChoice, place: str) -> None:
+    for device in choice.devices(request.devices):
+        reason = choice.cannot_use(device)
+        name = f"{choice.spec.name} ({choice.label}) · {place} · {len(request.seeds)} seed(s)"
+        name += "" if device == "cpu" else f" · {device}"
+        print(f"skip     {name}: {reason}" if reason else f"new      {name}")
 
 
 def _dry_tune(request: TuneRequest) -> int:

@@ -137,6 +137,15 @@ def check_synchronizes_at_any_time(spec: AlgorithmSpec) -> None:
     fitted(spec.name).synchronize()
 
 
+def check_tells_its_device(spec: AlgorithmSpec) -> None:
+    """Fitted on the CPU it says so, and has taken nothing on a GPU; both can be asked before a fit too."""
+    adapter = load_class(spec)
+    adapter.reset_peak_gpu()
+    device, taken = fitted(spec.name).fitted_device, adapter.peak_gpu_bytes()
+    _require(device == "cpu", f"fitted on the CPU, it says that it was fitted on '{device}'")
+    _require(not taken, f"fitted on the CPU, it says that it took {taken} bytes on a GPU")
+
+
 def check_recommends_in_order(spec: AlgorithmSpec) -> None:
     """Never an excluded item, never one twice, best first, padding only at the end."""
     model, seen, k = fitted(spec.name), toy_train_set(Task.RANKING).interactions.matrix(), 140
@@ -237,6 +246,7 @@ CHECKS: tuple[Callable[[AlgorithmSpec], None], ...] = (
     check_ratings_of_zero,
     check_same_seed_same_scores,
     check_synchronizes_at_any_time,
+    check_tells_its_device,
     check_recommends_in_order,
     check_save_and_load,
     check_leaves_training_arrays_alone,

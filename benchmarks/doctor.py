@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cli import OK, USER_ERROR
-from benchmarks.environment import ROOT, commit, hardware, package_version, require_our_datasets_package
+from benchmarks.environment import (
+    ROOT,
+    commit,
+    gpu_obstacle,
+    hardware,
+    package_version,
+    require_our_datasets_package,
+)
 from datasets.errors import MissingDataError, UserError
 from datasets.registry import DATASETS, DatasetSpec, make_loader
 
@@ -42,6 +49,8 @@ def doctor(options: argparse.Namespace) -> int:
         broken.append(f"{_missing(core)} not installed: type 'make run', or: pip install -c constraints.txt -e .")
     else:  # what follows imports them
         _extras(project["optional-dependencies"])
+        if hardware()["gpus"]:
+            _gpu_frameworks()
         _data()
         broken += _folders() or _self_test()
     print()
@@ -89,6 +98,16 @@ def _extras(extras: dict[str, list[str]]) -> None:
             _show("", install_command(extra))
         else:
             _show(f"  {extra}", _installed(versions))
+
+
+def _gpu_frameworks() -> None:
+    """Which of the installed frameworks can use the GPU, and what the others need; each is asked in its own process."""
+    from algorithms.gpu import FRAMEWORKS
+
+    print("\non the gpu")
+    for framework in FRAMEWORKS:
+        if package_version(framework) is not None:
+            _show(f"  {framework}", gpu_obstacle(framework) or "can use it")
 
 
 def _data() -> None:

@@ -81,6 +81,24 @@ def package_versions(names: Iterable[str]) -> dict[str, str | None]:
 
 
 @functools.cache
+def gpu_obstacle(framework: str) -> str | None:
+    """Why an installed framework cannot use this machine's GPU, or None; see ``algorithms.gpu``.
+
+    Asked in a process of its own, which takes seconds: this one must not import a framework.
+    """
+    command = [sys.executable, "-P", "-m", "algorithms.gpu", framework]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        answer = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return f"{framework} did not say within two minutes whether it can use the GPU"
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.strip().splitlines()[-1:] or [f"exit code {error.returncode}"]
+        return without_paths(f"{framework} could not say whether it can use the GPU: {reason[0]}")
+    return answer.stdout.strip() or None
+
+
+@functools.cache
 def commit() -> str | None:
     """The checkout's commit, with ``+changes`` where the working tree differs; None outside git."""
     try:
@@ -90,9 +108,13 @@ def commit() -> str | None:
         return None
 
 
-def worker_variables(threads: int, of_adapter: dict[str, str]) -> dict[str, str]:
-    """The environment variables that the harness sets for a worker, for the record too."""
-    return {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONHASHSEED": "0", **of_adapter}
+def worker_variables(threads: int, of_adapter: dict[str, str], device: str = "cpu") -> dict[str, str]:
+    """The environment variables that the harness sets for a worker, for the record too.
+
+    A worker on the CPU sees no GPU: no framework can go there unasked, or spend time and memory on preparing one.
+    """
+    gpus = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    return {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONHASHSEED": "0", **gpus, **of_adapter}
 
 
 def without_paths(text: str) -> str:

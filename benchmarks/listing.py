@@ -62,6 +62,8 @@ def _show_algorithm(name: str) -> None:
     print(f"{name}: {spec.summary}\n")
     print(f"  adapter   {spec.target}")
     print(f"  packages  {', '.join(spec.packages)}" + (f" (extra: {spec.extra})" if spec.extra else ""))
+    for (option, value), packages in spec.other_packages.items():
+        print(f"            {', '.join(packages)} with {option}={value}")
     print(f"  tasks     {', '.join(f'{task} {support}' for task, support in spec.support.items())}")
     print(f"  devices   {', '.join(spec.devices)}")
     _print_options(adapter.Config, f"--set {name}.OPTION=VALUE")

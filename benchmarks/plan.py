@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
 
+from algorithms import gpu
 from algorithms import registry as algorithm_registry
 from algorithms.base import Recommender, Shape
 from algorithms.config import resolve_config, shown
@@ -23,10 +24,12 @@ from benchmarks.environment import (
     ROOT,
     digest,
     file_digest,
+    gpu_obstacle,
     hardware,
     hardware_fingerprint,
     package_version,
     package_versions,
+    worker_variables,
 )
 from benchmarks.executors.local import Limits
 from benchmarks.oracle import ORACLE
@@ -97,6 +100,35 @@ class AlgorithmChoice:
         """Environment variables that must be set before a worker of this adapter starts."""
         return self.adapter.environment(self.adapter.Config(**self.config))
 
+    def packages(self, device: str) -> tuple[str, ...]:
+        """Distributions whose versions decide this configuration's figures on ``device``."""
+        return self.spec.packages_of(self.config, device)
+
+    def cannot_use(self, device: str) -> str | None:
+        """Why this configuration has nothing to run on ``device`` here, or None."""
+        if device not in self.spec.devices:
+            return f"{self.spec.name} runs on {', '.join(self.spec.devices)}, not on {device}"
+        if device == "cpu":
+            return None
+        if not hardware()["gpus"]:
+            return "no GPU here: nvidia-smi finds none"
+        frameworks = (name for name in self.packages(device) if name in gpu.FRAMEWORKS and package_version(name))
+        return next(filter(None, map(gpu_obstacle, frameworks)), None)
+
+    def devices(self, asked: Iterable[str]) -> list[str]:
+        """Where this configuration is measured: what ``auto`` stands for, and no device that it never runs on.
+
+        If it runs on none of them, all: its rows then say so.
+        """
+        named = list(dict.fromkeys(self._resolved(device) for device in asked))
+        return [device for device in named if device in self.spec.devices] or named
+
+    def _resolved(self, device: str) -> str:
+        """``auto`` is cuda where the machine has a GPU that this configuration can use, else cpu."""
+        if device != "auto":
+            return device
+        return "cpu" if self.cannot_use("cuda") else "cuda"
+
     @cached_property
     def sources(self) -> str:
         """Digest of the code that decides this algorithm's figures."""
@@ -156,9 +188,21 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people: ``als (factors=64) · ml-latest-small · leave-one-out · split 42 · seed 0``."""
+        """For people: ``als (factors=64) · ml-latest-small · leave-one-out · split 42 · seed 0``, with another device
+        than the CPU at the end."""
         label = "" if self.choice.label == "default" else f" ({self.choice.label})"
-        return f"{self.choice.spec.name}{label} · {self.preparation.name} · seed {self.seed}"
+        device = "" if self.device == "cpu" else f" · {self.device}"
+        return f"{self.choice.spec.name}{label} · {self.preparation.name} · seed {self.seed}{device}"
+
+    @property
+    def packages(self) -> dict[str, str | None]:
+        """Installed versions of all that decides the figures."""
+        return package_versions(self.choice.packages(self.device))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables of this cell's worker."""
+        return worker_variables(self.threads, self.choice.variables, self.device)
 
     @cached_property
     def key(self) -> str:
@@ -173,7 +217,7 @@ class Cell:
                 "threads": self.threads,
                 "device": self.device,
                 "hardware": hardware_fingerprint(),
-                "packages": package_versions(self.choice.spec.packages),
+                "packages": self.packages,
                 "sources": [self.choice.sources, _folder_digest("protocols")],
                 "support": self.choice.spec.support,
                 **({"truth": self.meta["truth"]} if self.choice.spec is ORACLE else {}),
@@ -183,12 +227,10 @@ class Cell:
     def cannot_run(self, limits: Limits) -> str | None:
         """Why this cell is skipped, or None."""
         spec = self.choice.spec
-        if lacking := not_installed(spec):
-            return lacking
+        if reason := self.choice.cannot_use(self.device) or not_installed(spec, self.choice.packages(self.device)):
+            return reason
         if self.preparation.protocol.task not in spec.support:
             return f"{spec.name} gives no answer to a {self.preparation.protocol.task} protocol"
-        if self.device not in spec.devices:
-            return f"{spec.name} runs on {', '.join(spec.devices)}, not on {self.device}"
         if self.choice.unusable:
             return self.choice.unusable
         sizes = self.meta["dataset"]
@@ -199,9 +241,14 @@ class Cell:
         return None
 
 
-def not_installed(spec: algorithm_registry.AlgorithmSpec) -> str | None:
-    """Which package of an algorithm is missing and how to install it, or None."""
-    missing = [name for name in spec.packages if package_version(name) is None]
+def not_installed(spec: algorithm_registry.AlgorithmSpec, needed: Iterable[str] | None = None) -> str | None:
+    """Which package of an algorithm is missing and how to install it, or None.
+
+    ``needed`` are those of a configuration that may do without some; one of a configuration alone is named by whatever
+    needs it.
+    """
+    required = spec.packages if needed is None else [name for name in needed if name in spec.packages]
+    missing = [name for name in required if package_version(name) is None]
     if not missing:
         return None
     command = install_command(spec.extra) if spec.extra else f"pip install {missing[0]}"
@@ -455,13 +502,6 @@ def preparations(
         for protocol, config in chosen
         for seed in seeds
     ]
-
-
-def resolve_device(device: str, spec: algorithm_registry.AlgorithmSpec) -> str:
-    """``auto`` is cuda where the machine has a GPU and the algorithm can use it, else cpu."""
-    if device != "auto":
-        return device
-    return "cuda" if hardware()["gpus"] and "cuda" in spec.devices else "cpu"
 
 
 def _with_presets(names: Sequence[str], presets: Sequence[str]) -> list[str]:

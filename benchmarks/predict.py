@@ -119,7 +119,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         choices=choices,
         seeds=[options.seed],
         threads=options.threads,
-        device=options.device,
+        devices=[options.device],
         limits=limits,
         budget=budget,
         repeats=1,

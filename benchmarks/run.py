@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,13 +23,12 @@ from benchmarks.environment import (
     commit,
     hardware,
     hardware_fingerprint,
-    package_versions,
     without_paths,
     worker_variables,
 )
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
 from benchmarks.oracle import ORACLE
-from benchmarks.plan import AlgorithmChoice, Cell, Preparation, resolve_device, with_oracle
+from benchmarks.plan import AlgorithmChoice, Cell, Preparation, with_oracle
 from benchmarks.progress import Display
 from benchmarks.records import Record
 from benchmarks.split_store import read_meta
@@ -60,7 +60,8 @@ class RunRequest(PrepareRequest):
     choices: list[AlgorithmChoice]
     seeds: list[int]
     threads: int
-    device: str
+    devices: list[str]
+    """``cpu``, ``cuda`` or ``auto``: an algorithm has a row on each of them that it knows."""
     limits: Limits
     budget: str
     repeats: int
@@ -151,7 +152,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
 
 
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
-    """Cells of every prepared split: data set by data set, algorithm by algorithm, seed by seed.
+    """Cells of every prepared split: data set by data set, algorithm by algorithm, device by device, seed by seed.
 
     Labels of the same configuration, such as two presets that agree, are one cell, of the label that comes first.
     """
@@ -161,8 +162,7 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
             choice = chosen
             if chosen.label == TUNED:
                 choice = tuned.for_split(chosen, preparation, meta, request.tuned)
-            for seed in request.seeds:
-                device = resolve_device(request.device, choice.spec)
+            for device, seed in product(choice.devices(request.devices), request.seeds):
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
                 path = _record_path(request.results, cell, choice.label == TUNED)
                 record = records.read(path)
@@ -277,7 +277,7 @@ class _Runner(_Preparer):
             side = scratch / "outcomes.npz"
             ending = self.measure(cell, scratch, side)
             failed = ending.status != "ok"
-            data = self._record(cell, ending, _variables(cell))
+            data = self._record(cell, ending, cell.variables)
             with records.writing(self._request.results):
                 log = _log_of_failure(scratch, ending) if failed else None
                 record = records.write(planned.path, data, side=None if failed else side, log=log)
@@ -303,7 +303,7 @@ class _Runner(_Preparer):
     def measure(self, cell: Cell, scratch: Path, side: Path) -> Ending:
         """Fit and ask in a fresh worker in the folder ``scratch``; outcomes go to ``side`` where it ends ``ok``."""
         request, respond = self._cell_request(cell, scratch), self._responder(cell, side)
-        return self._executor.run(request, self._request.limits, _variables(cell), scratch, respond)
+        return self._executor.run(request, self._request.limits, cell.variables, scratch, respond)
 
     def _cell_request(self, cell: Cell, scratch: Path) -> Event:
         request = self._request
@@ -340,7 +340,6 @@ class _Runner(_Preparer):
 
     def _record(self, cell: Cell, ending: Ending, variables: dict[str, str]) -> dict[str, Any]:
         event = ending.event
-        spec = cell.choice.spec
         return {
             "key": cell.key,
             "status": ending.status,
@@ -370,7 +369,7 @@ class _Runner(_Preparer):
             "hardware": hardware(),
             "hardware_fingerprint": hardware_fingerprint(),
             "environment": {
-                "packages": package_versions(spec.packages),
+                "packages": cell.packages,
                 "variables": variables,
                 "commit": commit(),
                 "code": cell.choice.sources,
@@ -392,10 +391,6 @@ def _algorithm(cell: Cell) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _variables(cell: Cell) -> dict[str, str]:
-    return worker_variables(cell.threads, cell.choice.variables)
 
 
 def _log_of_failure(scratch: Path, ending: Ending) -> Path:

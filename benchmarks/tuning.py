@@ -21,9 +21,9 @@ from typing import Any
 from algorithms.config import resolve_config
 from algorithms.registry import CALIBRATED
 from benchmarks import records, tuned
-from benchmarks.environment import ROOT, commit, digest, file_digest, package_versions, worker_variables
+from benchmarks.environment import ROOT, commit, digest, file_digest
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Session, wait_for_any
-from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget, resolve_device
+from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget
 from benchmarks.progress import TuningDisplay
 from benchmarks.render import fraction
 from benchmarks.run import (
@@ -139,7 +139,7 @@ class StudyPlan:
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        return worker_variables(self.cell.threads, self.cell.choice.variables)
+        return self.cell.variables
 
     @property
     def environment(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -200,10 +200,11 @@ def plan_studies(request: TuneRequest, prepared: Iterable[tuple[Preparation, dic
     return [
         StudyPlan(
             request,
-            Cell(choice, preparation, meta, request.seed, request.threads, resolve_device(request.device, choice.spec)),
+            Cell(choice, preparation, meta, request.seed, request.threads, device),
         )
         for preparation, meta in prepared
         for choice in request.choices
+        for device in choice.devices([request.device])
     ]
 
 
@@ -474,7 +475,7 @@ def _winner(plan: StudyPlan, study: Study) -> Tuned:
         sampler=request.sampler,
         pruner=request.pruner,
         seed=request.seed,
-        packages={name: version for name, version in package_versions(spec.packages).items() if version is not None},
+        packages={name: version for name, version in cell.packages.items() if version is not None},
         commit=commit(),
     )
 

@@ -182,6 +182,36 @@ def the_other_backend_is_refused_and_not_loaded(backend: str) -> None:
     assert other not in sys.modules
 
 
+def a_model_tells_where_it_was_fitted(backend: str) -> None:
+    """Read from the weights: those of a model on torch's device without memory are nowhere else."""
+    import keras
+
+    from algorithms import _keras_framework as framework
+
+    train = _train_set(Task.RATING)
+    for name in ("keras-mf", "keras-deep-mf"):
+        model = _small(name, "default", backend)
+        model.reset_peak_gpu()
+        assert model.fit(train, FitContext()).fitted_device == "cpu"
+        assert model.peak_gpu_bytes() is None
+    if backend == "torch":
+        with keras.device("meta"):
+            config = _small("keras-mf", "default", backend).config
+            assert framework.device_of(framework.mf_model(train, config, 0.0)) == "meta"
+
+
+def a_gpu_that_is_not_there_is_told_in_one_line(backend: str) -> None:
+    from algorithms import gpu
+
+    if gpu.obstacle(backend) is None:
+        return
+    for name in ("keras-mf", "keras-deep-mf"):
+        with pytest.raises(NotApplicableError) as caught:
+            _small(name, "default", backend).fit(_train_set(Task.RATING), FitContext(device="cuda"))
+        assert str(caught.value) == gpu.obstacle(backend)
+        assert len(str(caught.value).splitlines()) == 1
+
+
 def _fitted(model: Any, train: TrainSet, seed: int = 0) -> Any:
     return model.fit(train, FitContext(seed=seed)).score(np.arange(N_USERS))
 
@@ -193,6 +223,8 @@ CHECKS: tuple[Callable[[str], None], ...] = (
     metadata_counts_unless_it_is_not_connected,
     validation_leaves_training_alone,
     seeds_matter_and_nothing_else_does,
+    a_model_tells_where_it_was_fitted,
+    a_gpu_that_is_not_there_is_told_in_one_line,
 )
 
 

@@ -23,6 +23,8 @@ import pytest
 from algorithms.base import DampedBias
 from algorithms.tfrs_gmf import TFRSGMF
 from algorithms.types import FitContext, Task, TrainSet
+from benchmarks.environment import hardware
+from datasets.errors import NotApplicableError
 from datasets.types import Interactions
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +168,18 @@ def measure_plain_product() -> dict[str, Any]:
     return {"largest": float(np.abs(plain._score(np.arange(40))).max()), "arrays": sorted(plain._state())}
 
 
+def measure_devices() -> dict[str, Any]:
+    """Where a fitted model was computed, what it took on a GPU, and what is said where TensorFlow finds none."""
+    train, model = TrainSet(_sampled(), Task.RATING), TFRSGMF(TFRSGMF.Config(factors=4, epochs=1))
+    model.reset_peak_gpu()
+    fitted = model.fit(train, FitContext()).fitted_device
+    try:
+        TFRSGMF().fit(train, FitContext(device="cuda"))
+    except NotApplicableError as error:
+        return {"fitted": fitted, "peak": model.peak_gpu_bytes(), "refused": str(error)}
+    return {"fitted": fitted, "peak": None, "refused": "not refused"}
+
+
 MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "first_step_rating": lambda: measure_first_step("rating"),
     "first_step_ranking": lambda: measure_first_step("ranking"),
@@ -177,6 +191,7 @@ MEASUREMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "framework_ranking": lambda: measure_framework("ranking"),
     "interactions": measure_interactions,
     "plain_product": measure_plain_product,
+    "devices": measure_devices,
 }
 
 
@@ -281,6 +296,13 @@ def test_without_biases_it_is_a_plain_product_that_starts_near_zero(measured):
 
 def test_another_process_measures_the_same_to_the_last_bit(measured):
     assert _measure_in_new_process() == measured
+
+
+@pytest.mark.skipif(bool(hardware()["gpus"]), reason="this machine has a GPU")
+def test_it_tells_where_it_was_fitted_and_when_there_is_no_gpu(measured):
+    devices = measured["devices"]
+    assert (devices["fitted"], devices["peak"]) == ("cpu", None)
+    assert devices["refused"].startswith("TensorFlow finds no GPU here: pip install 'tensorflow[and-cuda]==")
 
 
 if __name__ == "__main__":
