@@ -68,7 +68,7 @@ def _draw_by_rejection(excluded: Keys, users: Keys, n_items: int, count: int, rn
         rows, rejected, open_rows = rows[redraw], rejected[redraw], open_rows[redraw]
         # Only what is new is looked up: the rest of a row is free already.
         fresh = rng.integers(n_items, size=np.count_nonzero(rejected), dtype=np.int32)
-        owners = np.repeat(users[open_rows], np.count_nonzero(rejected, axis=1))
+        owners: Keys = np.repeat(users[open_rows], np.count_nonzero(rejected, axis=1))
         fresh[contains(excluded, owners * n_items + fresh)] = n_items
         rows[rejected] = fresh
         drawn[open_rows] = rows
