@@ -56,7 +56,8 @@ def _draw_by_rejection(excluded: Keys, users: Keys, n_items: int, count: int, rn
 
     A row ends with the first ``count`` distinct free items of an endless stream of uniform draws: a uniform subset.
     """
-    drawn = np.sort(rng.integers(n_items, size=(len(users), count), dtype=np.int32), axis=1)
+    drawn = rng.integers(n_items, size=(len(users), count), dtype=np.int32)
+    drawn.sort(axis=1)
     drawn[contains(excluded, (users[:, None] * n_items + drawn).ravel()).reshape(drawn.shape)] = n_items
     open_rows = np.arange(len(users))
     while len(open_rows):
