@@ -229,7 +229,10 @@ class Recommender(ABC):
         return configured if run.fixed_steps is None else run.fixed_steps
 
     def _step_done(self, run: FitContext, step: int, total: int) -> bool:
-        """Report that ``step`` of ``total`` is done; True: stop here. The model must be able to score by now."""
+        """Report that ``step`` of ``total`` is done; True: stop here.
+
+        The model must be able to score by now, where ``run.validates`` or the step is the last.
+        """
         self._scorable = True
         run.progress(step, total)
         return run.validate(step)
