@@ -183,7 +183,7 @@ class EvaluationProtocol(ABC):
         """Ask ``scorer`` and reduce its answers to per-user outcomes.
 
         ``seen`` (n_users, n_items) marks train ∪ valid. Stopwatch names: ``pairs`` for scoring pairs, ``rank`` for
-        full-catalogue scoring, masking and top-k; counting and labels stay outside.
+        making full-catalogue lists, scores and masking included; counting and labels stay outside.
         """
 
     @abstractmethod
