@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,14 +20,17 @@ from algorithms import storage
 from algorithms.space import Space
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
-from datasets.top_k import top_k
+from datasets.top_k import top_k, unseen_top_k
 from datasets.types import FloatArray, IntArray, Interactions
 
 TILE_ELEMENTS = 4_000_000
 """Scores held at once while tiling over users: 16 MB of float32."""
 
-TILE_PAIRS = 4_096
-"""Pairs whose factors are gathered at once."""
+TILE_PAIRS = 1_024
+"""Pairs whose factors are gathered at once: few enough that they are still in the cache when they are multiplied."""
+
+_TOPK_BATCH = 100
+"""Queries from which ``implicit.cpu.topk`` starts threads: it takes so many at a time."""
 
 
 class NonFiniteScores(ValueError):
@@ -49,6 +55,7 @@ class Recommender(ABC):
 
     Attributes:
         predicts_ratings: scores are ratings when the task is ``Task.RATING``; otherwise the harness calibrates them.
+        lists_from_scores: ``recommend`` needs the scores of the whole catalogue and takes them from who has them.
     """
 
     @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Recommender(ABC):
 
     SPACE: ClassVar[Mapping[str, Space]] = {}
     predicts_ratings: ClassVar[bool] = False
+    lists_from_scores: ClassVar[bool] = True
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -207,20 +215,20 @@ class Recommender(ABC):
         """Damped-bias predictions, float64: what a cold pair is worth, calibrated or not. Task.RATING only."""
         return self._fitted_bias().predict(users, items)
 
-    def recommend(self, users: IntArray, k: int, exclude: sparse.csr_matrix | None = None) -> npt.NDArray[np.int32]:
+    def recommend(
+        self, users: IntArray, k: int, exclude: sparse.csr_matrix | None = None, scores: FloatArray | None = None
+    ) -> npt.NDArray[np.int32]:
         """(b,) users -> (b, k) int32 items, best first, ties to the lower index, ``PADDING`` where fewer are free.
 
         Args:
             exclude: (n_users, n_items) CSR whose stored entries are never recommended, such as what the user has seen.
+            scores: what ``score(users)`` gave, where that is known already.
         """
         users = self._checked(users, self.n_users, "users")
         lists = np.empty((len(users), k), dtype=np.int32)
         for tile in self._tiles(len(users)):
-            scores = np.array(self.score(users[tile]))
-            if exclude is not None:
-                seen = exclude[users[tile]]
-                scores[np.repeat(np.arange(len(scores)), np.diff(seen.indptr)), seen.indices] = -np.inf
-            lists[tile] = top_k(scores, k)
+            of_tile = self.score(users[tile]) if scores is None else scores[tile]
+            lists[tile] = unseen_top_k(of_tile, k, None if exclude is None else exclude[users[tile]])
         return lists
 
     def size_bytes(self) -> int | None:
@@ -255,7 +263,10 @@ class Recommender(ABC):
         return configured if run.fixed_steps is None else run.fixed_steps
 
     def _step_done(self, run: FitContext, step: int, total: int) -> bool:
-        """Report that ``step`` of ``total`` is done; True: stop here. The model must be able to score by now."""
+        """Report that ``step`` of ``total`` is done; True: stop here.
+
+        The model must be able to score by now, where ``run.validates`` or the step is the last.
+        """
         self._scorable = True
         run.progress(step, total)
         return run.validate(step)
@@ -275,9 +286,13 @@ class Recommender(ABC):
             raise ValueError(f"{name} must lie in [0, {size})")
         return indices
 
+    @property
+    def _fills_cold(self) -> bool:
+        return self.task is Task.RATING and self.predicts_ratings and not self.scores_cold
+
     def _fill_cold(self, scores: FloatArray, users: IntArray, items: IntArray) -> FloatArray:
         """Ratings with cold pairs filled in; any other scores as they are."""
-        if self.task is not Task.RATING or not self.predicts_ratings or self.scores_cold:
+        if not self._fills_cold:
             return scores
         filled = np.where(self.cold_pairs(users, items), self.cold_ratings(users, items), scores)
         return filled.astype(scores.dtype, copy=False)
@@ -295,10 +310,53 @@ class FactorRecommender(Recommender):
     and ``item_bias`` (n_items,); a constant belongs into one of them.
     """
 
+    lists_from_scores = False
+
     user_factors: FloatArray
     item_factors: FloatArray
     user_bias: FloatArray | None = None
     item_bias: FloatArray | None = None
+
+    _threads = 1
+    _catalogue: Catalogue | None = None
+
+    def fit(self, train: TrainSet, run: FitContext) -> Self:
+        """As any model's; ``recommend`` then uses as many threads as ``run`` has."""
+        import implicit.cpu.topk  # noqa: F401  # at the warm-up fit: no list is to pay for an import
+
+        self._threads = run.threads
+        super().fit(train, run)
+        self._catalogue = None
+        return self
+
+    def _step_done(self, run: FitContext, step: int, total: int) -> bool:
+        self._catalogue = None
+        return super()._step_done(run, step, total)
+
+    def recommend(
+        self, users: IntArray, k: int, exclude: sparse.csr_matrix | None = None, scores: FloatArray | None = None
+    ) -> npt.NDArray[np.int32]:
+        """As any model's, by ``implicit.cpu.topk`` instead of ``score``: the last bits of what it compares may differ.
+
+        It lists k + 1 items. Where the last two of them tie, the cut is undecided or fewer than k items are free: those
+        rows are made of scores.
+        """
+        users = self._checked(users, self.n_users, "users")
+        if self._catalogue is None:
+            dtype = np.result_type(self.user_factors, self.item_factors)
+            self._catalogue = Catalogue.of(self.item_factors, self.item_bias, dtype)
+        queries = self._catalogue.queries(self.user_factors[users])
+        finite = self.user_bias is None or bool(np.isfinite(self.user_bias[users]).all())
+        if k >= self.n_items or self._fills_cold or not (finite and self._catalogue.bounds(queries)):
+            return super().recommend(users, k, exclude, scores)
+        seen = None if exclude is None else exclude[users]
+        items, products = self._catalogue.top(queries, k + 1, seen, self._threads)
+        lists = items[:, :k]
+        undecided = np.flatnonzero(products[:, k - 1] == products[:, k])
+        if len(undecided):
+            known = None if scores is None else scores[undecided]
+            lists[undecided] = super().recommend(users[undecided], k, exclude, known)
+        return lists
 
     def _score(self, users: IntArray) -> FloatArray:
         scores = self.user_factors[users] @ self.item_factors.T
@@ -310,9 +368,10 @@ class FactorRecommender(Recommender):
 
     def _score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
         scores = np.empty(len(users), dtype=np.result_type(self.user_factors, self.item_factors))
-        for start in range(0, len(users), TILE_PAIRS):  # gathered factors that stay in the cache
+        for start in range(0, len(users), TILE_PAIRS):
             tile = slice(start, start + TILE_PAIRS)
-            np.einsum("pd,pd->p", self.user_factors[users[tile]], self.item_factors[items[tile]], out=scores[tile])
+            left, right = self.user_factors.take(users[tile], axis=0), self.item_factors.take(items[tile], axis=0)
+            np.einsum("pd,pd->p", left, right, out=scores[tile])
         if self.user_bias is not None:
             scores += self.user_bias[users]
         if self.item_bias is not None:
@@ -343,6 +402,56 @@ class FactorRecommender(Recommender):
     def _restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         self.user_factors, self.item_factors = state["user_factors"], state["item_factors"]
         self.user_bias, self.item_bias = state.get("user_bias"), state.get("item_bias")
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """All items as ``implicit.cpu.topk`` compares them.
+
+    Attributes:
+        vectors: (n_items, d) factors, and the bias as one more column where there is one.
+        biased: whether there is.
+        largest: the largest absolute value among them.
+    """
+
+    vectors: FloatArray
+    biased: bool
+    largest: float
+
+    @classmethod
+    def of(cls, factors: FloatArray, bias: FloatArray | None, dtype: npt.DTypeLike) -> Catalogue:
+        columns = [factors] if bias is None else [factors, bias[:, None]]
+        vectors = np.hstack(columns, dtype=dtype, casting="same_kind")
+        return cls(vectors, bias is not None, float(np.abs(vectors).max(initial=0)))
+
+    def queries(self, factors: FloatArray) -> FloatArray:
+        """(b, d) factors of users, as they are multiplied with ``vectors``; their biases would change no order."""
+        factors = factors.astype(self.vectors.dtype, copy=False)
+        return np.hstack((factors, np.ones_like(factors[:, :1]))) if self.biased else factors
+
+    def bounds(self, queries: FloatArray) -> bool:
+        """Whether no product can overflow, nor be NaN: among thousands of products ``topk`` would not tell."""
+        bound = float(np.abs(queries).max(initial=0)) * self.largest * self.vectors.shape[1]
+        return bound < float(np.finfo(self.vectors.dtype).max)
+
+    def top(
+        self, queries: FloatArray, k: int, seen: sparse.csr_matrix | None, threads: int
+    ) -> tuple[npt.NDArray[np.int32], FloatArray]:
+        """The k <= n_items best items of each of (b, d) ``queries`` by (-product, index), and their products.
+
+        Of items that tie with the last one others may be missing. A stored entry of ``seen``, (b, n_items) CSR, has the
+        lowest product that there is.
+        """
+        from implicit.cpu.topk import topk
+        from threadpoolctl import threadpool_limits
+
+        # topk asks each row for its indices only; to slice CSR rows for that takes half as long as the products.
+        rows = None if seen is None else [SimpleNamespace(indices=seen.indices[a:b]) for a, b in pairwise(seen.indptr)]
+        crowd = threads > 1 and len(queries) > _TOPK_BATCH  # its threads call BLAS: more there would oversubscribe
+        with threadpool_limits(1, user_api="blas") if crowd else nullcontext():
+            items, products = topk(self.vectors, queries, k, filter_query_items=rows, num_threads=threads)
+        order = np.lexsort((items, -products))
+        return np.take_along_axis(items, order, axis=1), np.take_along_axis(products, order, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

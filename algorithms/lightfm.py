@@ -69,7 +69,8 @@ class LightFM(FactorRecommender):
             model.fit_partial(
                 signs, user_features=users, item_features=items, sample_weight=weights, num_threads=run.threads
             )
-            self._publish(model, *learned)
+            if run.validates or epoch + 1 == epochs:  # in between nobody looks
+                self._publish(model, *learned)
             if self._step_done(run, epoch + 1, epochs):
                 break
 
@@ -132,5 +133,6 @@ def _without_cold(own_and_metadata: sparse.csr_matrix, trained: IntArray) -> spa
     size = own_and_metadata.shape[0]
     keep = np.ones(own_and_metadata.shape[1], dtype=np.float32)
     keep[:size] = np.bincount(trained, minlength=size) > 0
-    kept = own_and_metadata @ sparse.diags(keep, format="csr")
-    return sparse.csr_matrix(kept, dtype=np.float32)
+    kept = own_and_metadata.copy()
+    kept.data *= keep[kept.indices]
+    return kept

@@ -65,6 +65,11 @@ class FitContext:
     validate: Callable[[int], bool] = field(default=_never_stop, repr=False)
     fixed_steps: int | None = None
 
+    @property
+    def validates(self) -> bool:
+        """Whether anybody looks at the model before its last step: where not, it need not be able to score by then."""
+        return self.validate is not _never_stop
+
     def seconds_left(self) -> float:
         """Seconds until the deadline, infinite without one."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()

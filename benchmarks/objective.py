@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from algorithms.base import Recommender
 from benchmarks.scorers import SealedScorer
@@ -44,6 +45,8 @@ def _figure(scorer: Scorer, part: Part, protocol: EvaluationProtocol) -> float:
 class _Answered:
     """A scorer whose answers are known already, in the order of the question."""
 
+    lists_from_scores = True
+
     def __init__(self, ratings: npt.NDArray[np.float64]) -> None:
         self._ratings = ratings
         self._asked = 0
@@ -54,3 +57,8 @@ class _Answered:
     def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
         start, self._asked = self._asked, self._asked + len(users)
         return self._ratings[start : self._asked]
+
+    def recommend(
+        self, users: IntArray, k: int, exclude: sparse.csr_matrix, scores: FloatArray | None = None
+    ) -> npt.NDArray[np.int32]:
+        raise NotImplementedError("only pairs have been answered")

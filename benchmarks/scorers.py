@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
 from algorithms.base import Recommender
 from benchmarks.seal import Seal
 from datasets.types import FloatArray, IntArray
@@ -18,6 +22,10 @@ class SealedScorer:
         self._seal = seal
         self._progress = progress
 
+    @property
+    def lists_from_scores(self) -> bool:
+        return self._model.lists_from_scores
+
     def score(self, users: IntArray) -> FloatArray:
         with self._seal.adapter():
             scores = self._model.score(users)
@@ -27,6 +35,12 @@ class SealedScorer:
     def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
         with self._seal.adapter():
             return self._model.score_pairs(users, items)
+
+    def recommend(
+        self, users: IntArray, k: int, exclude: sparse.csr_matrix, scores: FloatArray | None = None
+    ) -> npt.NDArray[np.int32]:
+        with self._seal.adapter():
+            return self._model.recommend(users, k, exclude, scores)
 
 
 class CalibratedScorer(SealedScorer):

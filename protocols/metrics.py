@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from datasets.top_k import PADDING, top_k
+from datasets.top_k import PADDING
 from datasets.types import FloatArray, IntArray
 from protocols.types import Scorer, Stopwatch, no_stopwatch
 
@@ -21,8 +21,8 @@ PAIR_TILE = 1_000_000
 USER_TILE = 1_024
 TILE_SCORES = 1 << 25
 """Most scores asked for at once, 128 MiB of float32: fewer users at a time where items are many."""
-_RANK_BLOCK = 128
-"""Rows of a score tile that are copied and masked at a time, so that a tile is never held twice."""
+_COUNT_BLOCK = 128
+"""Rows of a score tile that are compared with their positives at a time: the comparisons stay in the cache."""
 
 
 # --- ranking metrics from counts -------------------------------------------------------------------------------------
@@ -186,54 +186,70 @@ def rank_catalogue(
     k: int = TOP_K,
     stopwatch: Stopwatch = no_stopwatch,
 ) -> FullRanking:
-    """Rank the whole catalogue of (m,) ``users``, at most 1,024 at a time, without the items that ``seen`` marks.
+    """Rank the whole catalogue of (m,) distinct ``users``, at most 1,024 at a time, without the items ``seen`` marks.
 
-    A user's own positive in (m,) ``positives`` is never left out. Scoring, masking and top-k run under the stopwatch's
-    ``rank``; counting does not.
+    A user's own positive in (m,) ``positives`` is never left out. The stopwatch's ``rank`` runs while lists are made,
+    which costs what it costs a user of the model: scoring, where lists are made of scores, masking and top-k. Counting
+    is outside, and so is scoring that nothing but counting needs.
 
     Raises:
         ValueError: a score is not finite, or the scorer returned another shape.
     """
-    n_items = seen.shape[1]
+    exclude = _without_positives(seen, users, positives)
     blocks = []
-    size = min(USER_TILE, max(1, TILE_SCORES // n_items))
+    size = min(USER_TILE, max(1, TILE_SCORES // seen.shape[1]))
     for start in range(0, len(users), size):
-        tile, held_out = users[start : start + size], positives[start : start + size]
-        with stopwatch("rank"):
+        tile = users[start : start + size]
+        if scorer.lists_from_scores:
+            with stopwatch("rank"):
+                scores = np.asarray(scorer.score(tile))
+            _check_tile(scores, (len(tile), seen.shape[1]))
+            with stopwatch("rank"):
+                top_items = scorer.recommend(tile, k, exclude, scores)
+        else:
+            with stopwatch("rank"):
+                top_items = scorer.recommend(tile, k, exclude)
             scores = np.asarray(scorer.score(tile))
-        if scores.shape != (len(tile), n_items):
-            raise ValueError(f"scores must be {(len(tile), n_items)} (users, items), got {scores.shape}")
-        check_finite(scores, "full-catalogue scores")
-        for low in range(0, len(tile), _RANK_BLOCK):
-            part = slice(low, low + _RANK_BLOCK)
-            blocks.append(_rank_block(scores[part], tile[part], held_out[part], seen, k, stopwatch))
+            _check_tile(scores, (len(tile), seen.shape[1]))
+        blocks.append(_count(scores, positives[start : start + size], exclude[tile], top_items))
     return _concatenate(blocks, k)
 
 
-def _rank_block(
-    scores: FloatArray, users: IntArray, positives: IntArray, seen: sparse.csr_matrix, k: int, stopwatch: Stopwatch
+def _without_positives(seen: sparse.csr_matrix, users: IntArray, positives: IntArray) -> sparse.csr_matrix:
+    """``seen`` without the entries of ``users`` at their own positives."""
+    own = np.full(seen.shape[0], -1, dtype=seen.indices.dtype)
+    own[users] = positives
+    kept = seen.indices != np.repeat(own, np.diff(seen.indptr))
+    if kept.all():
+        return seen
+    starts = np.append(0, np.cumsum(kept))[seen.indptr]
+    return sparse.csr_matrix((seen.data[kept], seen.indices[kept], starts), shape=seen.shape)
+
+
+def _check_tile(scores: FloatArray, shape: tuple[int, int]) -> None:
+    if scores.shape != shape:
+        raise ValueError(f"scores must be {shape} (users, items), got {scores.shape}")
+    check_finite(scores, "full-catalogue scores")
+
+
+def _count(
+    scores: FloatArray, positives: IntArray, excluded: sparse.csr_matrix, top_items: npt.NDArray[np.int32]
 ) -> FullRanking:
-    rows = np.arange(len(users))
-    with stopwatch("rank"):
-        masked = np.array(scores)  # a copy: the scorer's own array is not ours to write into
-        masked_rows, masked_items = _pairs_to_mask(users, positives, seen)
-        masked[masked_rows, masked_items] = -np.inf
-        top_items = top_k(masked, k)
-    positive = masked[rows, positives]
-    better = np.count_nonzero(masked > positive[:, None], axis=1)
-    tied = np.count_nonzero(masked == positive[:, None], axis=1) - 1
-    left = seen.shape[1] - np.bincount(masked_rows, minlength=len(users))
-    return FullRanking(positive, better.astype(np.int32), tied.astype(np.int32), left.astype(np.int32), top_items)
-
-
-def _pairs_to_mask(
-    users: IntArray, positives: IntArray, seen: sparse.csr_matrix
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row in ``users`` and item of every seen pair but the positives'."""
-    block = seen[users]
-    rows = np.repeat(np.arange(len(users)), np.diff(block.indptr))
-    keep = block.indices != positives[rows]
-    return rows[keep], block.indices[keep]
+    """Compare each row's positive with all items, then take back the excluded ones; rows as in ``excluded``."""
+    rows = np.arange(len(scores))
+    positive = scores[rows, positives]
+    better, tied = np.empty(len(rows), dtype=np.int32), np.empty(len(rows), dtype=np.int32)
+    for low in range(0, len(rows), _COUNT_BLOCK):
+        block = slice(low, low + _COUNT_BLOCK)
+        better[block] = np.count_nonzero(scores[block] > positive[block, None], axis=1)
+        tied[block] = np.count_nonzero(scores[block] == positive[block, None], axis=1) - 1
+    sizes = np.diff(excluded.indptr)
+    owners = np.repeat(rows, sizes)
+    not_ranked = scores[owners, excluded.indices]
+    better -= np.bincount(owners[not_ranked > positive[owners]], minlength=len(rows)).astype(np.int32)
+    tied -= np.bincount(owners[not_ranked == positive[owners]], minlength=len(rows)).astype(np.int32)
+    left = (scores.shape[1] - sizes).astype(np.int32)
+    return FullRanking(positive, better, tied, left, top_items)
 
 
 def _concatenate(blocks: list[FullRanking], k: int) -> FullRanking:

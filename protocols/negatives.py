@@ -14,11 +14,17 @@ Items = npt.NDArray[np.int32]
 _DENSE_CELLS = 4_000_000
 """Cells of (users, items) that the exact path holds at a time: 32 MB of draws."""
 
+_LOOKUP_TILE = 1 << 12
+"""Ascending keys that are looked up at a time: the stretch of sorted keys that they fall into stays in the cache."""
+
 
 def pair_keys(*parts: Interactions) -> Keys:
     """(n,) sorted int64 ``user * n_items + item`` of all rows of ``parts``, which share one universe."""
-    keys = [part.users.astype(np.int64) * part.n_items + part.items for part in parts]
-    return np.sort(np.concatenate(keys))
+    keys: Keys = np.concatenate([part.users for part in parts], dtype=np.int64)
+    keys *= parts[0].n_items
+    keys += np.concatenate([part.items for part in parts])
+    keys.sort()
+    return keys
 
 
 def draw_negatives(excluded: Keys, users: IntArray, n_items: int, count: int, rng: np.random.Generator) -> Items:
@@ -51,16 +57,21 @@ def _draw_by_rejection(excluded: Keys, users: Keys, n_items: int, count: int, rn
     A row ends with the first ``count`` distinct free items of an endless stream of uniform draws: a uniform subset.
     """
     drawn = rng.integers(n_items, size=(len(users), count), dtype=np.int32)
+    drawn.sort(axis=1)
+    drawn[contains(excluded, (users[:, None] * n_items + drawn).ravel()).reshape(drawn.shape)] = n_items
     open_rows = np.arange(len(users))
     while len(open_rows):
         rows = np.sort(drawn[open_rows], axis=1)
-        keys = users[open_rows, None] * n_items + rows
-        rejected = contains(excluded, keys.ravel()).reshape(keys.shape)
+        rejected = rows == n_items
         rejected[:, 1:] |= rows[:, 1:] == rows[:, :-1]
+        drawn[open_rows] = rows
         redraw = rejected.any(axis=1)
-        drawn[open_rows[~redraw]] = rows[~redraw]
         rows, rejected, open_rows = rows[redraw], rejected[redraw], open_rows[redraw]
-        rows[rejected] = rng.integers(n_items, size=np.count_nonzero(rejected), dtype=np.int32)
+        # Only what is new is looked up: the rest of a row is free already.
+        fresh = rng.integers(n_items, size=np.count_nonzero(rejected), dtype=np.int32)
+        owners: Keys = np.repeat(users[open_rows], np.count_nonzero(rejected, axis=1))
+        fresh[contains(excluded, owners * n_items + fresh)] = n_items
+        rows[rejected] = fresh
         drawn[open_rows] = rows
     return drawn
 
@@ -93,7 +104,11 @@ def _excluded_of(excluded: Keys, users: Keys, n_items: int) -> tuple[Keys, Keys]
 
 def contains(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.bool_]:
     """Which of ``keys`` (fastest when ascending) are among ``sorted_keys``."""
-    if not len(sorted_keys):
-        return np.zeros(len(keys), dtype=bool)
-    places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    return sorted_keys[places] == keys
+    found = np.empty(len(keys), dtype=bool)
+    for start in range(0, len(keys), _LOOKUP_TILE):
+        tile = keys[start : start + _LOOKUP_TILE]
+        first, last = np.searchsorted(sorted_keys, (tile.min(), tile.max() + 1))
+        near = sorted_keys[first:last]
+        places = np.searchsorted(near, tile)
+        found[start : start + _LOOKUP_TILE] = near.take(places, mode="clip") == tile if len(near) else False
+    return found

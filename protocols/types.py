@@ -52,12 +52,26 @@ class Split:
 class Scorer(Interface):
     """What an evaluation needs of a model. Higher is better; scores are finite or the call raises."""
 
+    @property
+    def lists_from_scores(self) -> bool:
+        """Whether ``recommend`` makes its lists of the scores of the whole catalogue: who has them hands them over."""
+        ...
+
     def score(self, users: IntArray) -> FloatArray:
         """(b,) users -> (b, n_items) scores."""
         ...
 
     def score_pairs(self, users: IntArray, items: IntArray) -> FloatArray:
         """(p,) users and (p,) items -> (p,) scores."""
+        ...
+
+    def recommend(
+        self, users: IntArray, k: int, exclude: sparse.csr_matrix, scores: FloatArray | None = None
+    ) -> npt.NDArray[np.int32]:
+        """(b,) users -> (b, k) items by (-score, index) without the stored entries of (n_users, n_items) ``exclude``.
+
+        ``PADDING`` where fewer are left; ``scores`` is what ``score(users)`` gave.
+        """
         ...
 
 
@@ -169,7 +183,7 @@ class EvaluationProtocol(ABC):
         """Ask ``scorer`` and reduce its answers to per-user outcomes.
 
         ``seen`` (n_users, n_items) marks train ∪ valid. Stopwatch names: ``pairs`` for scoring pairs, ``rank`` for
-        full-catalogue scoring, masking and top-k; counting and labels stay outside.
+        making full-catalogue lists, scores and masking included; counting and labels stay outside.
         """
 
     @abstractmethod

@@ -113,9 +113,20 @@ DEFECTS = {
         "canary popularity: hr@10 is 1,",
     ),
     "seen items not masked": Defect(
-        (Patch("protocols/metrics.py", "        masked[masked_rows, masked_items] = -np.inf\n", ""),),
+        (
+            Patch(
+                "protocols/metrics.py",
+                "exclude = _without_positives(seen, users, positives)",
+                "exclude = sparse.csr_matrix(seen.shape)",
+            ),
+        ),
         CANARIES,
         "canary constant: hr@10/full is 0.0666667,",
+    ),
+    "seen items not masked in lists": Defect(
+        (Patch("datasets/top_k.py", "seen.indices] = -np.inf", "seen.indices] += 0"),),
+        "tests/unit/test_base.py::test_recommend_masks_pads_and_breaks_ties_by_index",
+        "assert lists.tolist() == [[2, 0, 3], [0, 1, 2], [3, PADDING, PADDING]]",
     ),
     "calibration fitted on test rows": Defect(
         (

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from scorers import ByScores
 
 from datasets.top_k import PADDING
 from protocols import metrics
@@ -60,7 +61,7 @@ def test_full_ranking_equals_a_loop(
 ) -> None:
     matrix = np.array(scores, dtype=np.float32)
 
-    class Scorer:
+    class Scorer(ByScores):
         def score(self, users: np.ndarray) -> np.ndarray:
             return matrix[users]
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
+from scorers import ByScores
 
 from protocols.holdout import Holdout
 from protocols.leave_one_out import LeaveOneOut
@@ -17,7 +18,7 @@ pairs = st.sets(st.tuples(st.integers(0, N_USERS - 1), st.integers(0, N_ITEMS - 
 NOBODY = np.empty(0, dtype=np.int32)
 
 
-class Threes:
+class Threes(ByScores):
     """Rates 3, and prefers low items."""
 
     def score(self, users: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from scorers import ByScores
 
 from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.movielens import MovieLensSmall
@@ -17,7 +18,7 @@ from protocols.statistics import bootstrap_interval, pool
 from protocols.types import Split
 
 
-class Constant:
+class Constant(ByScores):
     """The same rating for every pair."""
 
     def __init__(self, value: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import sparse
+from scorers import ByScores
 
 from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.movielens import MovieLensSmall
@@ -23,7 +24,7 @@ from protocols.leave_one_out import LeaveOneOut
 from protocols.types import Arrays, EvaluationProtocol, Split
 
 
-class Matrix:
+class Matrix(ByScores):
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = scores
 
@@ -307,10 +308,39 @@ def test_the_stopwatch_runs_around_scoring_only() -> None:
     assert names == ["pairs", "rank", "rank"]  # scoring, then masking and top-k
 
 
+def test_the_stopwatch_stands_while_scores_are_made_for_counting_alone() -> None:
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
+    split = protocol.split(small(), 42)
+    running = []
+
+    @contextmanager
+    def stopwatch(name: str) -> Iterator[None]:
+        running.append(name)
+        yield
+        running.pop()
+
+    class Faster(Matrix):
+        lists_from_scores = False
+
+        def score(self, users: np.ndarray) -> np.ndarray:
+            assert running == []
+            return super().score(users)
+
+        def recommend(self, users, k, exclude, scores=None):  # type: ignore[no-untyped-def]
+            assert running == ["rank"] and scores is None
+            return super().recommend(users, k, exclude, self.scores[users])
+
+    seen, scores = fitted_rows(split).matrix(), np.random.default_rng(0).random((3, 12))
+    question, labels = protocol.question(split), protocol.labels(split)
+    faster = protocol.evaluate(Faster(scores), question, labels, seen, stopwatch=stopwatch)
+    usual = protocol.evaluate(Matrix(scores), question, labels, seen)
+    assert all(np.array_equal(faster[name], usual[name]) for name in usual)
+
+
 # --- canaries --------------------------------------------------------------------------------------------------------
 
 
-class Sung:
+class Sung(ByScores):
     """A canary as a model that was fitted on ``train``."""
 
     def __init__(self, name: str, train: Interactions) -> None:
@@ -416,7 +446,7 @@ def popularity_hit_rate(dataset: Dataset, held_out: str, split_seed: int = 42) -
     split = protocol.split(dataset, split_seed)
     counts = np.bincount(fitted_rows(split).items, minlength=split.train.n_items).astype(np.float32)
 
-    class Popularity:
+    class Popularity(ByScores):
         def score(self, users: np.ndarray) -> np.ndarray:
             return np.broadcast_to(counts, (len(users), len(counts)))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
+from scorers import ByScores
 
 from datasets.top_k import PADDING
 from protocols import metrics
 
 
-class Matrix:
+class Matrix(ByScores):
     """A scorer whose scores are a matrix."""
 
     def __init__(self, scores: np.ndarray) -> None:

@@ -55,6 +55,31 @@ def test_every_subset_is_as_likely(n_items: int, n_excluded: int) -> None:
     assert stats.chisquare(subsets[subsets > 0]).pvalue > 1e-3
 
 
+def test_rounds_of_draws_are_those_of_a_loop_over_users() -> None:
+    """The stream is part of every split's fingerprint: each round redraws what was rejected, row by row."""
+    n_users, n_items, count = 300, 60, 8
+    own = np.sort(np.random.default_rng(0).permuted(np.tile(np.arange(n_items), (n_users, 1)), axis=1)[:, :12])
+    excluded = (np.arange(n_users)[:, None] * n_items + own).ravel()
+    rng = np.random.default_rng(7)
+    rows = rng.integers(n_items, size=(n_users, count), dtype=np.int32).tolist()
+    open_rows = list(range(n_users))
+    while open_rows:
+        kept = {row: sorted(set(rows[row]) - set(own[row].tolist())) for row in open_rows}
+        open_rows = [row for row in open_rows if len(kept[row]) < count]
+        fresh = rng.integers(n_items, size=sum(count - len(kept[row]) for row in open_rows), dtype=np.int32).tolist()
+        for row, items in kept.items():
+            rows[row] = items + [fresh.pop(0) for _ in range(count - len(items))]
+    drawn = draw_negatives(excluded, np.arange(n_users), n_items, count, np.random.default_rng(7))
+    assert drawn.tolist() == [sorted(row) for row in rows]
+
+
+def test_membership_in_tiles_of_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.negatives._LOOKUP_TILE", 3)
+    rng = np.random.default_rng(0)
+    sorted_keys, keys = np.unique(rng.integers(0, 50, 20)), rng.integers(-5, 60, 40)
+    assert contains(sorted_keys, keys).tolist() == np.isin(keys, sorted_keys).tolist()
+
+
 def test_membership_against_sets() -> None:
     keys = np.array([2, 3, 9])
     assert contains(keys, np.array([0, 2, 4, 9, 10])).tolist() == [False, True, False, True, False]
