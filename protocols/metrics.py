@@ -188,14 +188,15 @@ def rank_catalogue(
 ) -> FullRanking:
     """Rank the whole catalogue of (m,) distinct ``users``, at most 1,024 at a time, without the items ``seen`` marks.
 
-    A user's own positive in (m,) ``positives`` is never left out. The stopwatch's ``rank`` runs while lists are made,
-    which costs what it costs a user of the model: scoring, where lists are made of scores, masking and top-k. Counting
-    is outside, and so is scoring that nothing but counting needs.
+    A user's own positive in (m,) ``positives`` is never left out of the counts; the model, which makes the lists, is
+    told nothing of positives. The stopwatch's ``rank`` runs while lists are made, which costs what it costs a user of
+    the model: scoring, where lists are made of scores, masking and top-k. Counting is outside, and so is scoring that
+    nothing but counting needs.
 
     Raises:
         ValueError: a score is not finite, or the scorer returned another shape.
     """
-    exclude = _without_positives(seen, users, positives)
+    not_counted = _without_positives(seen, users, positives)
     blocks = []
     size = min(USER_TILE, max(1, TILE_SCORES // seen.shape[1]))
     for start in range(0, len(users), size):
@@ -205,13 +206,13 @@ def rank_catalogue(
                 scores = np.asarray(scorer.score(tile))
             _check_tile(scores, (len(tile), seen.shape[1]))
             with stopwatch("rank"):
-                top_items = scorer.recommend(tile, k, exclude, scores)
+                top_items = scorer.recommend(tile, k, seen, scores)
         else:
             with stopwatch("rank"):
-                top_items = scorer.recommend(tile, k, exclude)
+                top_items = scorer.recommend(tile, k, seen)
             scores = np.asarray(scorer.score(tile))
             _check_tile(scores, (len(tile), seen.shape[1]))
-        blocks.append(_count(scores, positives[start : start + size], exclude[tile], top_items))
+        blocks.append(_count(scores, positives[start : start + size], not_counted[tile], top_items))
     return _concatenate(blocks, k)
 
 
