@@ -122,14 +122,27 @@ def test_a_network_without_layers_is_refused():
 # -- batches ----------------------------------------------------------------------------------------------------------
 
 
-def test_negatives_are_unrated_and_fresh_each_epoch(elsewhere):
-    elsewhere(_check_negatives)
+@pytest.mark.parametrize("table_pairs", [1 << 26, 0])
+def test_negatives_are_unrated_and_fresh_each_epoch(elsewhere, table_pairs):
+    elsewhere(_check_negatives, table_pairs)
 
 
-def _check_negatives():
-    """User 0 rated all 6 items, user 1 all but 2 and 5, user 2 nothing, user 3 item 4 alone (twice in the rows)."""
+def _check_negatives(table_pairs):
+    """With a table of all pairs and without one.
+
+    User 0 rated all 6 items, user 1 all but 2 and 5, user 2 nothing, user 3 item 4 alone (twice in the rows).
+    """
     from algorithms import _ncf_torch as framework
 
+    kept = framework.TABLE_PAIRS
+    framework.TABLE_PAIRS = table_pairs
+    try:
+        _check_epochs_of_negatives(framework)
+    finally:
+        framework.TABLE_PAIRS = kept
+
+
+def _check_epochs_of_negatives(framework):
     users = np.int32([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 3, 3])
     items = np.int32([0, 1, 2, 3, 4, 5, 0, 1, 3, 4, 4, 4])
     rows = Interactions(users, items, np.ones(12, np.float32), None, 4, 6)
@@ -138,7 +151,7 @@ def _check_negatives():
     for _ in range(2):
         parts = list(batches)
         assert len(parts) == len(batches)
-        epochs.append([np.concatenate([part[column].numpy() for part in parts]) for column in range(3)])
+        epochs.append([np.concatenate([part[column].T.numpy() for part in parts]) for column in range(3)])
         drawn_users, drawn, targets = epochs[-1]
         assert sorted(zip(drawn_users, drawn[:, 0], strict=True)) == [(1, 0), (1, 1), (1, 3), (1, 4), (3, 4), (3, 4)]
         assert targets[:, 0].tolist() == [1] * 6
@@ -162,12 +175,12 @@ def _check_rating_batches():
     batches = framework.RatingBatches(rows, 3.0, 10, "cpu", 0)
     orders = []
     for _ in range(2):
-        users, items, targets = (np.concatenate(column) for column in zip(*batches, strict=True))
-        orders.append(users * 40 + items[:, 0])
+        users, items, targets = (np.concatenate(column, axis=-1) for column in zip(*batches, strict=True))
+        orders.append(users * 40 + items[0])
         order = np.argsort(orders[-1])
         assert np.array_equal(users[order], rows.users)
-        assert np.array_equal(items[order, 0], rows.items)
-        assert np.array_equal(targets[order, 0], rows.values - 3)
+        assert np.array_equal(items[0, order], rows.items)
+        assert np.array_equal(targets[0, order], rows.values - 3)
     assert not np.array_equal(*orders)
 
 
@@ -200,7 +213,7 @@ def _check_training(task):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(3):
         for users, items, targets in batches:
-            pair = [network.user(users)[:, None].expand(-1, items.shape[1], -1), network.item(items)]
+            pair = [network.user(users).expand(len(items), -1, -1), network.item(items)]
             loss = loss_of(network.rest(network.first(torch.cat(pair, dim=2))).squeeze(2), targets)
             penalty = 0.01 / 2 * (network.user.weight.square().sum() + network.item.weight.square().sum())
             optimizer.zero_grad()
