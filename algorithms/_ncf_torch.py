@@ -253,9 +253,7 @@ class RankingBatches:
         self._items[0] = self._positives[order]
         for some, drawn in zip(users.split(TILE_ROWS), self._items[1:].split(TILE_ROWS, dim=1), strict=True):
             drawn.copy_(self._sampler.draw(some, len(drawn), self._generator))
-        for some, items in zip(
-            users.split(self._batch_rows), self._items.split(self._batch_rows, dim=1), strict=True
-        ):
+        for some, items in zip(users.split(self._batch_rows), self._items.split(self._batch_rows, dim=1), strict=True):
             yield some, items, self._targets[:, : len(some)]
 
 
@@ -302,7 +300,8 @@ class UnratedSampler:
 
     def __init__(self, rows: Interactions, device: str) -> None:
         self._n_items = rows.n_items
-        rated = torch.tensor(np.unique(rows.users.astype(np.int64) * rows.n_items + rows.items), device=device)
+        users, items = torch.tensor(rows.users, device=device), torch.tensor(rows.items, device=device)
+        rated = torch.unique(users.long() * rows.n_items + items)
         users = rated // rows.n_items
         counts = torch.bincount(users, minlength=rows.n_users)
         self._starts = counts.cumsum(0) - counts
@@ -428,7 +427,7 @@ class Training(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         users, items, targets = batch
-        optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
         optimizer.zero_grad()
         logits = self.network(users, items)
         loss = self._loss(logits, targets)

@@ -91,6 +91,50 @@ def _check_scores(kind, task):
     np.testing.assert_allclose(model._score_pairs(users, items), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("gmf_factors", [0, 5])
+def test_gradients_by_hand_are_those_of_autograd(elsewhere, gmf_factors):
+    elsewhere(_check_gradients, gmf_factors)
+
+
+def _check_gradients(gmf_factors):
+    """The network as written against ``Network.forward``; in bfloat16 logits stay float32, and close."""
+    import torch
+
+    from algorithms import _ncf_torch as framework
+
+    design = {"n_users": 30, "n_items": 40, "factors": 6, "layers": (16, 8, 4), "gmf_factors": gmf_factors}
+    network = framework.build({**design, "initial_std": 1.0}, "torch", 0)
+    draw = torch.Generator().manual_seed(0)
+    users, items = (torch.randint(30, shape, generator=draw).int() for shape in ((12,), (3, 12)))
+    weight_of_logit = torch.randn(3, 12, generator=draw)
+
+    def as_written():
+        pairs = torch.cat([network.user(users).expand(3, -1, -1), network.item(items)], dim=2)
+        logits = network.rest(network.first(pairs)).squeeze(2)
+        return (
+            logits
+            if not gmf_factors
+            else logits + network.gmf(network.gmf_user(users) * network.gmf_item(items)).squeeze(2)
+        )
+
+    def gradients(logits):
+        network.zero_grad()
+        (logits * weight_of_logit).sum().backward()
+        return {name: weight.grad.clone() for name, weight in network.named_parameters()}
+
+    expected, found = as_written(), network(users, items)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found), gradients(expected))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(users, items)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, expected)
+    torch.testing.assert_close(rough, expected, atol=0.05, rtol=0.05)
+    for name, gradient in gradients(rough).items():
+        assert gradient.dtype == torch.float32, name
+
+
 def test_parameters_of_the_report(elsewhere):
     assert elsewhere(_layer_sizes, ALGORITHMS["ncf"].presets["report-3"]) == [544, 528, 136, 9]
 
@@ -268,6 +312,49 @@ def _fail_in_validation():
         raise ValueError("from the harness")
 
     NCF(NCF.Config(**SMALL)).fit(_train_set(), FitContext(validate=validate))
+
+
+@pytest.mark.parametrize("kind", [NCF, NeuMF])
+def test_mixed_precision_is_an_option_that_changes_scores_little(elsewhere, kind):
+    elsewhere(_check_mixed_precision, kind)
+
+
+def _check_mixed_precision(kind):
+    """In float32 and in bfloat16, which has a relative error of 2^-9: two fits, and the scores of the second one."""
+    from algorithms import _ncf_torch as framework
+
+    exact, same, mixed = (
+        kind(kind.Config(factors=16, layers=(64, 32), batch_size=100, epochs=10, **more)).fit(
+            _train_set(), FitContext()
+        )
+        for more in ({}, {"precision": "32"}, {"precision": "bf16-mixed"})
+    )
+    assert _same_weights(exact, same)
+    assert not _same_weights(exact, mixed)
+    assert np.corrcoef(exact.score(np.arange(30)).ravel(), mixed.score(np.arange(30)).ravel())[0, 1] > 0.8
+    in_float32 = framework.Scorer(mixed._network, 0.0, 1).catalogue(np.arange(30))
+    users, items = np.divmod(np.arange(1200), 40)
+    for scores in (mixed.score(np.arange(30)).ravel(), mixed.score_pairs(users, items)):
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, in_float32.ravel(), atol=0.02 * in_float32.std())
+        assert len(np.unique(scores)) > 0.9 * len(scores)  # rounded to bfloat16 they would be ties
+
+
+def test_what_the_harness_asks_of_the_device(elsewhere):
+    elsewhere(_check_device)
+
+
+def _check_device():
+    model = NCF(NCF.Config(**SMALL, epochs=1)).fit(_train_set(), FitContext())
+    assert model.fitted_device == "cpu"
+    NCF.reset_peak_gpu()
+    assert NCF.peak_gpu_bytes() is None
+
+
+def test_questions_about_the_gpu_load_no_framework():
+    code = "import sys; from algorithms.ncf_mmr import NCFMMR as N; N.reset_peak_gpu(); "
+    code += "assert N.peak_gpu_bytes() is None; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_a_fit_prints_nothing_and_writes_no_file(elsewhere, tmp_path):
