@@ -185,7 +185,7 @@ class HostRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (indices,) = ctx.saved_tensors
-        return gradients[0].new_zeros(ctx.shape).index_put_((indices,), gradients[0], accumulate=True), None
+        return gradients[0].new_zeros(ctx.shape).index_add_(0, indices, gradients[0]), None
 
 
 def build(design: Mapping[str, Any], initial_layers: str, seed: int) -> Network:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ncf_gpu import generate
+from datasets.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 MISSING = ("threadpoolctl", "safetensors", "implicit", "tensorflow", "keras", "optuna", "pyarrow", "pandas")
@@ -28,8 +29,10 @@ def test_generated_rows_are_distinct_long_tailed_and_seeded() -> None:
     assert counts[:40].sum() > 0.25 * len(rows)  # a tenth of the items has far more than a tenth of the rows
     assert np.array_equal(rows.items, generate(500, 400, 20_000, seed=3).items)
     assert not np.array_equal(rows.items, generate(500, 400, 20_000, seed=4).items)
-    with pytest.raises(ValueError, match="more than half of all pairs"):
-        generate(10, 10, 51)
+    assert np.bincount(generate(500, 400, 600).users, minlength=500).all()
+    for rows in (9, 51):
+        with pytest.raises(UserError, match="between 10 .users. and 50"):
+            generate(10, 10, rows)
 
 
 def test_rates_can_be_recomputed_from_counts_and_seconds(tmp_path: Path) -> None:
