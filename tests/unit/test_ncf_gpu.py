@@ -31,7 +31,7 @@ def test_generated_rows_are_distinct_long_tailed_and_seeded() -> None:
     assert not np.array_equal(rows.items, generate(500, 400, 20_000, seed=4).items)
     assert np.bincount(generate(500, 400, 600).users, minlength=500).all()
     for rows in (9, 51):
-        with pytest.raises(UserError, match="between 10 .users. and 50"):
+        with pytest.raises(UserError, match=r"between 10 \(users\) and 50"):
             generate(10, 10, rows)
 
 
