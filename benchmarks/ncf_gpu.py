@@ -92,7 +92,7 @@ def generate(n_users: int, n_items: int, n_rows: int, seed: int = 0) -> Interact
     draw = np.random.default_rng(seed)
     activity = draw.lognormal(0, 1.1, n_users)
     by_rank = draw.permutation(n_items)
-    pairs = np.arange(n_users) * n_items + draw.integers(0, n_items, n_users)  # everybody has a row
+    pairs = once = np.arange(n_users) * n_items + draw.integers(0, n_items, n_users)  # everybody has a row
     while len(pairs) < n_rows:
         wanted = (n_rows - len(pairs)) * 5 // 4  # a good part of the draws are there already
         users = np.repeat(np.arange(n_users), draw.multinomial(wanted, activity / activity.sum()))
@@ -101,7 +101,8 @@ def generate(n_users: int, n_items: int, n_rows: int, seed: int = 0) -> Interact
         drawn = users * n_items + by_rank[np.clip(ranks.astype(np.int32), 0, n_items - 1)]
         pairs = np.sort(np.concatenate([pairs, drawn]))  # several times as fast as np.unique
         pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])]
-    pairs = np.delete(pairs, draw.choice(len(pairs), len(pairs) - n_rows, replace=False, shuffle=False))
+    spare = np.delete(np.arange(len(pairs)), np.searchsorted(pairs, once))
+    pairs = np.delete(pairs, draw.choice(spare, len(pairs) - n_rows, replace=False, shuffle=False))
     users, items = np.divmod(pairs, n_items)
     values = np.ones(n_rows, dtype=np.float32)
     return Interactions(users.astype(np.int32), items.astype(np.int32), values, None, n_users, n_items)
