@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -16,6 +17,8 @@ from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
 from datasets.types import FloatArray, IntArray
+
+_FRAMEWORK = "algorithms._ncf_torch"
 
 
 class NCF(Recommender):
@@ -42,6 +45,10 @@ class NCF(Recommender):
         initial_layers: Annotated[
             Literal["glorot", "torch"], "initial weights: Glorot with zero biases, or PyTorch's own with random ones"
         ] = "glorot"
+        precision: Annotated[
+            Literal["32", "bf16-mixed"],
+            "arithmetic of training and scoring: float32, or bfloat16 but for weights, sums and scores (for GPUs)",
+        ] = "32"
 
         def __post_init__(self) -> None:
             if not self.layers:
@@ -81,7 +88,7 @@ class NCF(Recommender):
             self._publish(framework)
             return self._step_done(run, epoch, epochs)
 
-        framework.train(module, batches, epochs, run, after_epoch)
+        framework.train(module, batches, epochs, run, after_epoch, config.precision)
         self._publish(framework)
 
     def _penalty(self, framework: Any, train: TrainSet, run: FitContext) -> Any:
@@ -100,7 +107,7 @@ class NCF(Recommender):
         }
 
     def _publish(self, framework: Any) -> None:
-        self._scorer = framework.Scorer(self._network, self._mean, self._threads)
+        self._scorer = framework.Scorer(self._network, self._mean, self._threads, self.config.precision)
 
     def _score(self, users: IntArray) -> FloatArray:
         scores: FloatArray = self._scorer.catalogue(users)
@@ -113,6 +120,21 @@ class NCF(Recommender):
     def synchronize(self) -> None:
         if self._scorer is not None:
             self._scorer.synchronize()
+
+    @property
+    def fitted_device(self) -> str:
+        return "cpu" if self._scorer is None else str(self._scorer.device)
+
+    @staticmethod
+    def reset_peak_gpu() -> None:
+        framework = sys.modules.get(_FRAMEWORK)
+        if framework is not None:  # before it is loaded nothing is on a GPU
+            framework.reset_peak_gpu()
+
+    @staticmethod
+    def peak_gpu_bytes() -> int | None:
+        framework = sys.modules.get(_FRAMEWORK)
+        return None if framework is None else framework.peak_gpu_bytes()
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         weights = {name: tensor.cpu().numpy() for name, tensor in self._network.state_dict().items()}
@@ -133,9 +155,10 @@ class NCF(Recommender):
     def memory_estimate(cls, shape: Shape, config: Any) -> int:
         factors = config.factors + getattr(config, "gmf_factors", 0)
         weights = 4 * 4 * factors * (shape.n_users + shape.n_items)  # with gradient and Adam's two moments
-        epoch = shape.n_rows * (4 * (2 + config.negatives) + 4 * 8)  # rows, their draws, their order, sorted keys
+        epoch = shape.n_rows * (4 * (4 + config.negatives) + 4 * 8)  # rows, their draws, their order, sorted keys
+        rated = min(shape.n_users * shape.n_items, 1 << 26)  # the table of ``_ncf_torch.UnratedSampler``
         activations = 3 * 4 * config.batch_size * (2 * factors + sum(config.layers))
-        return weights + epoch + activations
+        return weights + epoch + rated + activations
 
 
 class NeuMF(NCF):

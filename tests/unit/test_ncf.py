@@ -91,6 +91,50 @@ def _check_scores(kind, task):
     np.testing.assert_allclose(model._score_pairs(users, items), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("gmf_factors", [0, 5])
+def test_gradients_by_hand_are_those_of_autograd(elsewhere, gmf_factors):
+    elsewhere(_check_gradients, gmf_factors)
+
+
+def _check_gradients(gmf_factors):
+    """The network as written against ``Network.forward``; in bfloat16 logits stay float32, and close."""
+    import torch
+
+    from algorithms import _ncf_torch as framework
+
+    design = {"n_users": 30, "n_items": 40, "factors": 6, "layers": (16, 8, 4), "gmf_factors": gmf_factors}
+    network = framework.build({**design, "initial_std": 1.0}, "torch", 0)
+    draw = torch.Generator().manual_seed(0)
+    users, items = (torch.randint(30, shape, generator=draw).int() for shape in ((12,), (3, 12)))
+    weight_of_logit = torch.randn(3, 12, generator=draw)
+
+    def as_written():
+        pairs = torch.cat([network.user(users).expand(3, -1, -1), network.item(items)], dim=2)
+        logits = network.rest(network.first(pairs)).squeeze(2)
+        return (
+            logits
+            if not gmf_factors
+            else logits + network.gmf(network.gmf_user(users) * network.gmf_item(items)).squeeze(2)
+        )
+
+    def gradients(logits):
+        network.zero_grad()
+        (logits * weight_of_logit).sum().backward()
+        return {name: weight.grad.clone() for name, weight in network.named_parameters()}
+
+    expected, found = as_written(), network(users, items)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found), gradients(expected))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(users, items)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, expected)
+    torch.testing.assert_close(rough, expected, atol=0.05, rtol=0.05)
+    for name, gradient in gradients(rough).items():
+        assert gradient.dtype == torch.float32, name
+
+
 def test_parameters_of_the_report(elsewhere):
     assert elsewhere(_layer_sizes, ALGORITHMS["ncf"].presets["report-3"]) == [544, 528, 136, 9]
 
@@ -122,14 +166,27 @@ def test_a_network_without_layers_is_refused():
 # -- batches ----------------------------------------------------------------------------------------------------------
 
 
-def test_negatives_are_unrated_and_fresh_each_epoch(elsewhere):
-    elsewhere(_check_negatives)
+@pytest.mark.parametrize("table_pairs", [1 << 26, 0])
+def test_negatives_are_unrated_and_fresh_each_epoch(elsewhere, table_pairs):
+    elsewhere(_check_negatives, table_pairs)
 
 
-def _check_negatives():
-    """User 0 rated all 6 items, user 1 all but 2 and 5, user 2 nothing, user 3 item 4 alone (twice in the rows)."""
+def _check_negatives(table_pairs):
+    """With a table of all pairs and without one.
+
+    User 0 rated all 6 items, user 1 all but 2 and 5, user 2 nothing, user 3 item 4 alone (twice in the rows).
+    """
     from algorithms import _ncf_torch as framework
 
+    kept = framework.TABLE_PAIRS
+    framework.TABLE_PAIRS = table_pairs
+    try:
+        _check_epochs_of_negatives(framework)
+    finally:
+        framework.TABLE_PAIRS = kept
+
+
+def _check_epochs_of_negatives(framework):
     users = np.int32([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 3, 3])
     items = np.int32([0, 1, 2, 3, 4, 5, 0, 1, 3, 4, 4, 4])
     rows = Interactions(users, items, np.ones(12, np.float32), None, 4, 6)
@@ -138,7 +195,7 @@ def _check_negatives():
     for _ in range(2):
         parts = list(batches)
         assert len(parts) == len(batches)
-        epochs.append([np.concatenate([part[column].numpy() for part in parts]) for column in range(3)])
+        epochs.append([np.concatenate([part[column].T.numpy() for part in parts]) for column in range(3)])
         drawn_users, drawn, targets = epochs[-1]
         assert sorted(zip(drawn_users, drawn[:, 0], strict=True)) == [(1, 0), (1, 1), (1, 3), (1, 4), (3, 4), (3, 4)]
         assert targets[:, 0].tolist() == [1] * 6
@@ -162,12 +219,12 @@ def _check_rating_batches():
     batches = framework.RatingBatches(rows, 3.0, 10, "cpu", 0)
     orders = []
     for _ in range(2):
-        users, items, targets = (np.concatenate(column) for column in zip(*batches, strict=True))
-        orders.append(users * 40 + items[:, 0])
+        users, items, targets = (np.concatenate(column, axis=-1) for column in zip(*batches, strict=True))
+        orders.append(users * 40 + items[0])
         order = np.argsort(orders[-1])
         assert np.array_equal(users[order], rows.users)
-        assert np.array_equal(items[order, 0], rows.items)
-        assert np.array_equal(targets[order, 0], rows.values - 3)
+        assert np.array_equal(items[0, order], rows.items)
+        assert np.array_equal(targets[0, order], rows.values - 3)
     assert not np.array_equal(*orders)
 
 
@@ -200,7 +257,7 @@ def _check_training(task):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(3):
         for users, items, targets in batches:
-            pair = [network.user(users)[:, None].expand(-1, items.shape[1], -1), network.item(items)]
+            pair = [network.user(users).expand(len(items), -1, -1), network.item(items)]
             loss = loss_of(network.rest(network.first(torch.cat(pair, dim=2))).squeeze(2), targets)
             penalty = 0.01 / 2 * (network.user.weight.square().sum() + network.item.weight.square().sum())
             optimizer.zero_grad()
@@ -255,6 +312,49 @@ def _fail_in_validation():
         raise ValueError("from the harness")
 
     NCF(NCF.Config(**SMALL)).fit(_train_set(), FitContext(validate=validate))
+
+
+@pytest.mark.parametrize("kind", [NCF, NeuMF])
+def test_mixed_precision_is_an_option_that_changes_scores_little(elsewhere, kind):
+    elsewhere(_check_mixed_precision, kind)
+
+
+def _check_mixed_precision(kind):
+    """In float32 and in bfloat16, which has a relative error of 2^-9: two fits, and the scores of the second one."""
+    from algorithms import _ncf_torch as framework
+
+    exact, same, mixed = (
+        kind(kind.Config(factors=16, layers=(64, 32), batch_size=100, epochs=10, **more)).fit(
+            _train_set(), FitContext()
+        )
+        for more in ({}, {"precision": "32"}, {"precision": "bf16-mixed"})
+    )
+    assert _same_weights(exact, same)
+    assert not _same_weights(exact, mixed)
+    assert np.corrcoef(exact.score(np.arange(30)).ravel(), mixed.score(np.arange(30)).ravel())[0, 1] > 0.8
+    in_float32 = framework.Scorer(mixed._network, 0.0, 1).catalogue(np.arange(30))
+    users, items = np.divmod(np.arange(1200), 40)
+    for scores in (mixed.score(np.arange(30)).ravel(), mixed.score_pairs(users, items)):
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, in_float32.ravel(), atol=0.02 * in_float32.std())
+        assert len(np.unique(scores)) > 0.9 * len(scores)  # rounded to bfloat16 they would be ties
+
+
+def test_what_the_harness_asks_of_the_device(elsewhere):
+    elsewhere(_check_device)
+
+
+def _check_device():
+    model = NCF(NCF.Config(**SMALL, epochs=1)).fit(_train_set(), FitContext())
+    assert model.fitted_device == "cpu"
+    NCF.reset_peak_gpu()
+    assert NCF.peak_gpu_bytes() is None
+
+
+def test_questions_about_the_gpu_load_no_framework():
+    code = "import sys; from algorithms.ncf_mmr import NCFMMR as N; N.reset_peak_gpu(); "
+    code += "assert N.peak_gpu_bytes() is None; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_a_fit_prints_nothing_and_writes_no_file(elsewhere, tmp_path):
