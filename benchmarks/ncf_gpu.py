@@ -36,7 +36,7 @@ PUBLISHED = {
     "scoring_on_device": 82.7e6,
     "source": "NVIDIA DeepLearningExamples, NCF for PyTorch: one A100, mixed precision, batches of 2^20",
 }
-"""Samples and candidates a second; the published scoring keeps its scores on the device."""
+"""Samples and candidates a second. Whether the published scoring brings its scores to the host is not said."""
 
 LIST_LENGTH = 100
 """Candidates of a user, the first of which is the one whose rank is counted."""
@@ -201,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where to train and score")
     parser.add_argument("--threads", type=int, default=1, help="threads of the CPU")
     parser.add_argument("--batch-size", type=int, default=1 << 20, help="samples of a training step")
-    parser.add_argument("--learning-rate", type=float, default=0.0045, help="step of Adam; NVIDIA's for 2^20 samples")
+    parser.add_argument("--learning-rate", type=float, default=0.0045, help="step of Adam")
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs; one more comes first as the warm-up")
     parser.add_argument("--precision", choices=["32", "bf16-mixed"], help="bf16-mixed on cuda, 32 on cpu unless given")
     parser.add_argument("--score-batch", type=int, default=1 << 20, help="candidates that are scored by one call")
