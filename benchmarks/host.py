@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-BUSY_SHARE = 0.03
-"""Of the timed seconds: more of waiting or of steal than this is worth a note."""
+BUSY_SHARE, BUSY_S = 0.03, 0.05
+"""More of the timed seconds than this share, and more than so many seconds of them: waiting or steal worth a note."""
 
 _WORKER = b"benchmarks.worker"
 
 Load = dict[str, Any]
-"""``waiting``: seconds that a thread of the worker waited for a core, by timed second and running thread; ``stolen``:
+"""``seconds``: of the block; ``waiting``: seconds that a thread of the worker waited for a core, by timed second and running thread; ``stolen``:
 seconds of steal by timed second and core; ``other_workers``: how many of another harness, at the start or at the end;
 ``running``: the larger number of runnable threads on the machine, this process's own left out. A figure is null where
 the system does not tell."""
@@ -43,10 +43,10 @@ def busy(load: Load | None) -> list[str]:
     reasons = []
     if load["other_workers"]:
         reasons.append("another harness was measuring")
-    if (load["waiting"] or 0) > BUSY_SHARE:
-        reasons.append(f"waited for a core {load['waiting']:.0%} of the time")
-    if (load["stolen"] or 0) > BUSY_SHARE:
-        reasons.append(f"the hypervisor took {load['stolen']:.0%} of the time")
+    for name, words in (("waiting", "waited for a core"), ("stolen", "the hypervisor took")):
+        share = load[name] or 0
+        if share > BUSY_SHARE and share * load["seconds"] > BUSY_S:
+            reasons.append(f"{words} {share:.0%} of the time")
     return reasons
 
 
@@ -68,6 +68,7 @@ def _between(before: _Reading, after: _Reading) -> Load:
     if before.steal is not None and after.steal is not None:
         stolen = (after.steal - before.steal) / seconds / cores
     return {
+        "seconds": seconds,
         "waiting": _waiting(before.threads, after.threads),
         "stolen": stolen,
         "other_workers": max(before.other_workers, after.other_workers),

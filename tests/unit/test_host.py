@@ -12,7 +12,7 @@ import pytest
 from benchmarks.environment import ROOT
 from benchmarks.host import BUSY_SHARE, Load, busy, watched
 
-QUIET = {"waiting": 0.0, "stolen": 0.0, "other_workers": 0, "running": 0}
+QUIET = {"seconds": 10.0, "waiting": 0.0, "stolen": 0.0, "other_workers": 0, "running": 0}
 linux = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 
 
@@ -22,8 +22,13 @@ def test_a_quiet_machine_is_not_worth_a_word() -> None:
     assert busy({**QUIET, "waiting": BUSY_SHARE, "stolen": BUSY_SHARE, "running": 9}) == []
 
 
+def test_a_moment_is_not_worth_a_word_whatever_share_of_it_was_lost() -> None:
+    assert busy({**QUIET, "seconds": 0.01, "waiting": 0.9}) == []
+    assert busy({**QUIET, "seconds": 1.0, "waiting": 0.9}) != []
+
+
 def test_each_reason_is_said() -> None:
-    reasons = busy({"waiting": 0.25, "stolen": 0.1, "other_workers": 1, "running": 3})
+    reasons = busy({"seconds": 10.0, "waiting": 0.25, "stolen": 0.1, "other_workers": 1, "running": 3})
     assert reasons == [
         "another harness was measuring",
         "waited for a core 25% of the time",
