@@ -20,10 +20,9 @@ BUSY_SHARE, BUSY_S = 0.03, 0.05
 _WORKER = b"benchmarks.worker"
 
 Load = dict[str, Any]
-"""``seconds``: of the block; ``waiting``: seconds that a thread of the worker waited for a core, by timed second and running thread; ``stolen``:
-seconds of steal by timed second and core; ``other_workers``: how many of another harness, at the start or at the end;
-``running``: the larger number of runnable threads on the machine, this process's own left out. A figure is null where
-the system does not tell."""
+"""``seconds``: of the block. ``waiting``: share of the time in which the worker's threads wanted a core and had none.
+``stolen``: share of all cores' time that the hypervisor gave away. ``other_workers``: of another harness, at start or
+end. ``running``: other runnable threads of the machine, likewise. Null where the system does not tell."""
 
 
 @contextmanager
