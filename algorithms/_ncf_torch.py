@@ -166,7 +166,7 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def rows_of(table: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:
-    """(n,) int64 -> (n, d) rows of ``table`` as ``dtype``, whose gradient is added up in float32."""
+    """(n,) int64 -> (n, d) rows of ``table`` as ``dtype``; on a CPU their gradient is added up in float32."""
     if table.is_cuda:
         return functional.embedding(indices, table.to(dtype))
     rows: Tensor = HostRows.apply(table, indices)
@@ -494,17 +494,6 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def reset_peak_gpu() -> None:
-    """Let PyTorch's allocator forget the most bytes that it has held."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_gpu_bytes() -> int | None:
-    """The most bytes that tensors took on the GPU since ``reset_peak_gpu``; None without one."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
 
 
 # -- scoring ----------------------------------------------------------------------------------------------------------

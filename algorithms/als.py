@@ -52,7 +52,8 @@ class ALS(FactorRecommender):
             model, confidences = prepare(rows, self.config, sweeps, run)
 
             def after_sweep(sweep: int, seconds: float, loss: float | None) -> None:
-                self._publish(model)
+                if run.validates or sweep + 1 == sweeps:  # in between nobody looks
+                    self._publish(model)
                 if self._step_done(run, sweep + 1, sweeps):
                     raise _StopEarly
 

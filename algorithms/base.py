@@ -232,17 +232,17 @@ class Recommender(ABC):
         return lists
 
     def size_bytes(self) -> int | None:
-        """Bytes of all that the fitted model consists of; None for a model that cannot be saved."""
-        if type(self)._state is Recommender._state:
+        """Bytes of all arrays that ``save`` writes; None for a model that cannot be saved."""
+        try:
+            return sum(array.nbytes for array in self._arrays().values())
+        except NotImplementedError:
             return None
-        return sum(array.nbytes for array in self._state().values())
 
     def save(self, folder: Path) -> None:
         """Write the fitted model as ``model.json`` and ``model.safetensors``; nothing in them is executable."""
         self._checked(np.empty(0, dtype=np.int32), self.n_users, "users")
-        bias = {} if self._bias is None else {f"bias.{name}": array for name, array in vars(self._bias).items()}
         facts = {"n_users": self.n_users, "n_items": self.n_items, "task": str(self.task)}
-        storage.write(folder, type(self), self.config, facts, self._state() | bias)
+        storage.write(folder, type(self), self.config, facts, self._arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -255,6 +255,11 @@ class Recommender(ABC):
         model._restore(state)
         model._scorable = True
         return model
+
+    def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The adapter's state, and the biases of cold ratings."""
+        bias = {} if self._bias is None else {f"bias.{name}": array for name, array in vars(self._bias).items()}
+        return self._state() | bias
 
     # -- helpers for adapters -----------------------------------------------------------------------------------------
 
@@ -322,11 +327,12 @@ class FactorRecommender(Recommender):
 
     def fit(self, train: TrainSet, run: FitContext) -> Self:
         """As any model's; ``recommend`` then uses as many threads as ``run`` has."""
-        import implicit.cpu.topk  # noqa: F401  # at the warm-up fit: no list is to pay for an import
-
         self._threads = run.threads
         super().fit(train, run)
         self._catalogue = None
+        # Here, so that the warm-up fit pays for it and no list; not before, as implicit finds its GPU when imported.
+        import implicit.cpu.topk  # noqa: F401
+
         return self
 
     def _step_done(self, run: FitContext, step: int, total: int) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from algorithms._metadata import item_metadata, unit_rows
-from algorithms.base import FactorRecommender
+from algorithms.base import FactorRecommender, Recommender
 from algorithms.space import Choice
 from algorithms.types import FitContext, TrainSet
 from datasets.types import FloatArray, IntArray, Interactions
@@ -30,6 +30,9 @@ class ContentCosine(FactorRecommender):
             Literal["one", "rating", "centred"], "what a rated item weighs: 1, its rating, or rating − user's mean"
         ] = "rating"
         numbers: Annotated[bool, "metadata includes numbers such as the year, not only categories"] = True
+
+    lists_from_scores = True
+    recommend = Recommender.recommend  # from scores, whose ties are exact
 
     SPACE = {"weights": Choice(("one", "rating", "centred")), "numbers": Choice((False, True))}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from algorithms import gpu
 from algorithms._metadata import item_metadata
 from algorithms.base import Recommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
@@ -17,8 +17,6 @@ from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
 from datasets.types import FloatArray, IntArray
-
-_FRAMEWORK = "algorithms._ncf_torch"
 
 
 class NCF(Recommender):
@@ -85,7 +83,8 @@ class NCF(Recommender):
         epochs = self._steps(run, config.epochs)
 
         def after_epoch(epoch: int) -> bool:
-            self._publish(framework)
+            if run.validates or epoch == epochs:  # in between nobody looks
+                self._publish(framework)
             return self._step_done(run, epoch, epochs)
 
         framework.train(module, batches, epochs, run, after_epoch, config.precision)
@@ -127,14 +126,11 @@ class NCF(Recommender):
 
     @staticmethod
     def reset_peak_gpu() -> None:
-        framework = sys.modules.get(_FRAMEWORK)
-        if framework is not None:  # before it is loaded nothing is on a GPU
-            framework.reset_peak_gpu()
+        gpu.reset_peak()
 
     @staticmethod
     def peak_gpu_bytes() -> int | None:
-        framework = sys.modules.get(_FRAMEWORK)
-        return None if framework is None else framework.peak_gpu_bytes()
+        return gpu.peak_bytes()
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         weights = {name: tensor.cpu().numpy() for name, tensor in self._network.state_dict().items()}

@@ -8,9 +8,8 @@ from typing import Any
 
 from benchmarks.records import Record
 
-_THROUGHPUT_ONLY = ("pairs_per_s", "p50_ms", "p99_ms")
 _NAMES = (
-    *("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", *_THROUGHPUT_ONLY),
+    *("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", "pairs_per_s", "p50_ms", "p99_ms"),
     *("peak_rss_bytes", "peak_gpu_bytes", "gpu_process_bytes", "model_bytes"),
 )
 
@@ -44,19 +43,24 @@ def of_records(group: list[Record]) -> dict[str, Any]:
 
 def not_measured(cost: dict[str, Any], device: str) -> dict[str, str]:
     """Why a figure is null, for each that is."""
-    reasons = {name: "the suite clock measures it" for name in _THROUGHPUT_ONLY}
-    reasons |= {
-        "samples_per_s": "learns from no drawn samples, or does not tell how many",
-        "users_per_s": "the protocol ranks nothing",
-        "model_bytes": "the model cannot be saved",
+    null = [name for name, value in cost.items() if value is None]
+    if cost["fit_s"] is None:
+        return dict.fromkeys(null, "nothing was measured")
+    ranks_nothing = "the protocol ranks nothing"
+    single = "the suite clock measures it" if cost["pairs_per_s"] is None else ranks_nothing
+    gpu = "no GPU used" if device == "cpu" else "neither the framework nor the driver tells"
+    reasons = {
+        "samples_per_s": "no samples are drawn, or the record does not say how many",
+        "users_per_s": ranks_nothing,
+        "pairs_per_s": "the suite clock measures it",
+        "p50_ms": single,
+        "p99_ms": single,
+        "peak_rss_bytes": "the system does not tell",
+        "peak_gpu_bytes": gpu,
+        "gpu_process_bytes": gpu,
+        "model_bytes": "the model cannot be saved, or the record is an older one",
     }
-    if cost["pairs_per_s"] is not None:
-        reasons |= dict.fromkeys(("p50_ms", "p99_ms"), "the protocol ranks nothing")
-    reasons |= dict.fromkeys(
-        ("peak_gpu_bytes", "gpu_process_bytes"),
-        "no GPU used" if device == "cpu" else "neither the framework nor the driver tells",
-    )
-    return {name: reasons.get(name, "nothing was measured") for name, value in cost.items() if value is None}
+    return {name: reasons[name] for name in null}
 
 
 def _fits(group: list[Record]) -> Iterator[tuple[Record, dict[str, Any], float]]:

@@ -70,9 +70,13 @@ def _between(before: _Reading, after: _Reading) -> Load:
         "seconds": seconds,
         "waiting": _waiting(before.threads, after.threads),
         "stolen": stolen,
-        "other_workers": max(before.other_workers, after.other_workers),
-        "running": max(before.running, after.running),
+        "other_workers": _larger(before.other_workers, after.other_workers),
+        "running": _larger(before.running, after.running),
     }
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def _waiting(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> float | None:
@@ -104,18 +108,18 @@ def _steal_s() -> float | None:
         return None
 
 
-def _running() -> int:
+def _running() -> int | None:
     """Runnable threads of the machine but for the one that asks."""
     try:
         return int(Path("/proc/loadavg").read_text().split()[3].split("/")[0]) - 1
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
 
 
-def _other_workers() -> int:
+def _other_workers() -> int | None:
     """Workers of harnesses that are not this process's parent."""
     if sys.platform != "linux":
-        return 0
+        return None
     others = 0
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():

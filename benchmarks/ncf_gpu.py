@@ -62,13 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(rows):,} rows, {rows.n_users:,} users, {rows.n_items:,} items in {time.perf_counter() - start:.1f} s")
 
     model = NeuMF(config)
+    lists = max(1, options.score_batch // LIST_LENGTH)  # whole lists: a batch of 2^20 ends amid one
+    score_batch = lists * LIST_LENGTH
     result = {
         "shape": {"users": rows.n_users, "items": rows.n_items, "rows": len(rows)},
         "config": asdict(config),
         "device": options.device,
         "training": measure_training(model, rows, options.device, options.threads),
-        "scoring_on_host": measure_scoring_on_host(model, options.score_batch, options.batches, options.repeats),
-        "scoring_on_device": measure_scoring_on_device(model, options.score_batch, options.batches, options.repeats),
+        "scoring_on_host": measure_scoring_on_host(model, score_batch, options.batches, options.repeats),
+        "scoring_on_device": measure_scoring_on_device(model, score_batch, options.batches, options.repeats),
         "peak_gpu_bytes": model.peak_gpu_bytes(),
         "hardware": hardware(),
         "packages": package_versions(["torch", "pytorch-lightning", "numpy"]),
@@ -204,7 +206,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, default=0.0045, help="step of Adam")
     parser.add_argument("--epochs", type=int, default=5, help="timed epochs; one more comes first as the warm-up")
     parser.add_argument("--precision", choices=["32", "bf16-mixed"], help="bf16-mixed on cuda, 32 on cpu unless given")
-    parser.add_argument("--score-batch", type=int, default=1 << 20, help="candidates that are scored by one call")
+    parser.add_argument(
+        "--score-batch", type=int, default=1 << 20, help="candidates of one call, cut to whole lists of 100"
+    )
     parser.add_argument("--batches", type=int, default=20, help="such calls in each repeat")
     parser.add_argument("--repeats", type=int, default=7, help="timed repeats of scoring; one more comes first")
     parser.add_argument("--commit", help="the code's commit, where this is no git checkout")

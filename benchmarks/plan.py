@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 from algorithms import gpu
 from algorithms import registry as algorithm_registry
-from algorithms.base import Recommender, Shape
+from algorithms.base import FactorRecommender, Recommender, Shape
 from algorithms.config import resolve_config, shown
 from algorithms.registry import TUNED
 from benchmarks.environment import (
@@ -102,7 +102,8 @@ class AlgorithmChoice:
 
     def packages(self, device: str) -> tuple[str, ...]:
         """Distributions whose versions decide this configuration's figures on ``device``."""
-        return self.spec.packages_of(self.config, device)
+        lists = ("implicit",) if issubclass(self.adapter, FactorRecommender) else ()  # by which these make theirs
+        return tuple(dict.fromkeys((*self.spec.packages_of(self.config, device), *lists)))
 
     def cannot_use(self, device: str) -> str | None:
         """Why this configuration has nothing to run on ``device`` here, or None."""
@@ -112,7 +113,8 @@ class AlgorithmChoice:
             return None
         if not hardware()["gpus"]:
             return "no GPU here: nvidia-smi finds none"
-        frameworks = (name for name in self.packages(device) if name in gpu.FRAMEWORKS and package_version(name))
+        needed = self.spec.packages_of(self.config, device)
+        frameworks = (name for name in needed if name in gpu.FRAMEWORKS and package_version(name))
         return next(filter(None, map(gpu_obstacle, frameworks)), None)
 
     def devices(self, asked: Iterable[str]) -> list[str]:

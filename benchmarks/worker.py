@@ -99,10 +99,12 @@ def measure(
         with stages("search"), clock("search"):
             searching = replace(run, progress=lambda step, total: progress("search", step, total))
             found = search(make, validation, searching, protocol, seal, calibrate)
-    load: Load = {}
-    with stages("fit"), watched(load):
+    fitting: Load = {}
+    answering: Load = {}
+    with stages("fit"), watched(fitting):
         for _ in range(repeats):
-            model = _timed_fit(make(), train, replace(run, fixed_steps=found.steps), seal, clock)
+            model = make()  # which lets go of the one before: its memory is not to count twice
+            _timed_fit(model, train, replace(run, fixed_steps=found.steps), seal, clock)
     seal.check()
     if model.fitted_device != run.device:
         raise WrongDevice(f"asked for {run.device}, but the fitted model is on {model.fitted_device}")
@@ -112,22 +114,25 @@ def measure(
         question, labels, seen = ask()
     if not isinstance(model, FactorRecommender):
         question = question.for_users(question.sample_users)
-    with stages("metrics"):
+    with stages("metrics"), watched(answering):
         outcomes = protocol.evaluate(_scorer(model, seal, found, question, progress), question, labels, seen, clock)
         metrics = protocol.metrics(outcomes)
     stages.move(clock.total("pairs") + clock.total("rank"), "metrics", "score")
     seal.check()
-    memory = {"peak_rss_fit_bytes": peak_fit, **_memory(model, run.device)}
+    with seal.adapter():
+        memory = {"peak_rss_fit_bytes": peak_fit, **_memory(model, run.device)}
     timings = _timings(model, train, question, found, clock) | {"throughput": None}
     if throughput:
         ranks = len(question.rank_users) > 0
-        with stages("throughput"):
+        with stages("throughput"), watched(answering):
             timings["throughput"] = measure_throughput(model, seen, ranks, seal, clock, progress)
         seal.check()
-    return Measurement(outcomes, metrics, {**timings, "host": load, "stages": stages.seconds}, memory)
+    return Measurement(
+        outcomes, metrics, {**timings, "host": {"fit": fitting, "answers": answering}, "stages": stages.seconds}, memory
+    )
 
 
-def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal, clock: Clock) -> Recommender:
+def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal, clock: Clock) -> None:
     """A fit has ended when the model answers: one score inside the block, so that an engine that computes on first read
     has computed by then."""
     users, items = train.interactions.users[:1], train.interactions.items[:1]
@@ -138,7 +143,6 @@ def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal,
     with seal.adapter(), clock("fit"):
         model.fit(train, run)
         model.score_pairs(users, items)
-    return model
 
 
 def _timings(model: Recommender, train: TrainSet, question: Question, found: Found, clock: Clock) -> dict[str, Any]:

@@ -116,8 +116,8 @@ DEFECTS = {
         (
             Patch(
                 "protocols/metrics.py",
-                "exclude = _without_positives(seen, users, positives)",
-                "exclude = sparse.csr_matrix(seen.shape)",
+                "not_counted = _without_positives(seen, users, positives)",
+                "not_counted = sparse.csr_matrix(seen.shape)",
             ),
         ),
         CANARIES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,8 @@ from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
 from datasets.top_k import PADDING
 from datasets.types import Interactions
+
+ROOT = Path(__file__).parents[2]
 
 
 def _rows(users, items, values, n_users, n_items) -> Interactions:
@@ -219,3 +223,41 @@ def test_loading_says_what_is_wrong(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="no readable model"):
         Factors.load(tmp_path)
+
+
+def test_the_size_of_a_model_is_that_of_the_arrays_it_saves(tmp_path: Path):
+    from safetensors.numpy import load_file
+
+    for task in Task:
+        model = _fitted(Factors(), task=task)
+        model.save(tmp_path / task)
+        saved = load_file(tmp_path / task / "model.safetensors")
+        assert model.size_bytes() == sum(array.nbytes for array in saved.values())
+
+
+def test_a_model_that_cannot_be_saved_has_no_size():
+    assert _fitted(Table()).size_bytes() is None
+
+
+def test_a_fit_finds_implicit_not_imported_yet_and_the_first_list_imports_nothing():
+    """implicit looks for its GPU when it is imported: what it needs must be in place by then."""
+    code = """
+import sys
+import numpy as np
+from algorithms.base import FactorRecommender
+from algorithms.types import FitContext, Task, TrainSet
+from datasets.types import Interactions
+
+class Model(FactorRecommender):
+    def _fit(self, train, run):
+        assert "implicit" not in sys.modules
+        self.user_factors, self.item_factors = np.eye(3, dtype=np.float32), np.ones((4, 3), dtype=np.float32)
+
+ids = np.arange(3, dtype=np.int32)
+model = Model().fit(TrainSet(Interactions(ids, ids, np.ones(3, np.float32), None, 3, 4), Task.RANKING), FitContext())
+before = set(sys.modules)
+model.recommend(ids, 2)
+assert not {name for name in sys.modules if name not in before and name.startswith("implicit")}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

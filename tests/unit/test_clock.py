@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_an_answer_is_on_the_host_when_the_clock_stops() -> None:
 def test_a_model_on_another_device_is_not_measured() -> None:
     with pytest.raises(WrongDevice, match="asked for cpu, but the fitted model is on cuda"):
         measured(Elsewhere)
+
+
+def test_no_earlier_model_is_left_while_one_is_fitted() -> None:
+    """Its memory would count for the next one."""
+    models: weakref.WeakSet[Recommender] = weakref.WeakSet()
+    alive: list[int] = []
+
+    class Counted(Recommender):
+        def _fit(self, train: TrainSet, run: FitContext) -> None:
+            models.add(self)
+            alive.append(len(models))
+
+        def _score(self, users: IntArray) -> FloatArray:
+            return np.zeros((len(users), self.n_items))
+
+    measured(Counted, repeats=3)
+    assert alive == [1, 1, 1, 1]  # with the warm-up
 
 
 def test_stages_count_every_second_once() -> None:

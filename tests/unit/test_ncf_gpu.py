@@ -18,7 +18,7 @@ from datasets.errors import UserError
 ROOT = Path(__file__).parents[2]
 MISSING = ("threadpoolctl", "safetensors", "implicit", "tensorflow", "keras", "optuna", "pyarrow", "pandas")
 TINY = {"device": "cpu", "users": 60, "items": 90, "rows": 700, "batch-size": 500, "epochs": 2}
-TINY |= {"score-batch": 1000, "batches": 3, "repeats": 2}
+TINY |= {"score-batch": 1024, "batches": 3, "repeats": 2}
 
 
 def test_generated_rows_are_distinct_long_tailed_and_seeded() -> None:
