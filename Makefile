@@ -23,7 +23,7 @@ reference: $(VENV)/core
 	$(PY) -m benchmarks run --dataset ml-latest-small --config default,tuned --seeds 3 --compact --results results/reference
 	$(PY) -m benchmarks run --suite diversity --compact --results results/reference/diversity
 
-# The published speeds: an hour, on a machine that does nothing else.
+# The published speeds: twenty minutes, on a machine that does nothing else.
 clock: $(VENV)/core
 	$(PY) -m benchmarks run --suite clock --compact --results results/reference/clock
 
