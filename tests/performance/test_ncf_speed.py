@@ -18,6 +18,8 @@ from benchmarks.ratio import MIN_PAIRS, Ratio, bound_place
 pytestmark = pytest.mark.slow
 
 EPOCHS = 2
+PAIRS = 31
+"""Of 15 pairs the bounds are the fourth value from either end: on a shared machine too far out."""
 LOWEST_SPEED = 1.15
 LOWEST_SHARE_OF_SPEED_UP = 0.8
 
@@ -57,7 +59,7 @@ def test_training_is_faster_than_a_plain_loop(training: Any, ratio_to_control: C
 
     ours, plain, samples = training
     torch.set_num_threads(1)
-    speed = ratio_to_control(plain, lambda: ours(1))
+    speed = ratio_to_control(plain, lambda: ours(1), PAIRS)
     print(f"ours {samples / speed.control_s:,.0f} samples/s, plain loop {samples / speed.ours_s:,.0f} samples/s")
     assert speed.low >= LOWEST_SPEED
 
