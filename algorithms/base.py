@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from algorithms import storage
+from algorithms import gpu, storage
 from algorithms.space import Space
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import UserError
@@ -130,13 +130,13 @@ class Recommender(ABC):
 
     @staticmethod
     def reset_peak_gpu() -> None:
-        """Let ``peak_gpu_bytes`` count from now on. Imports nothing."""
-        return None
+        """Let ``peak_gpu_bytes`` count from now on. Imports no framework."""
+        gpu.reset_peak()
 
     @staticmethod
     def peak_gpu_bytes() -> int | None:
-        """The most bytes that the framework's allocator held on the GPU since the reset, or None if it cannot say."""
-        return None
+        """The most bytes that torch or TensorFlow allocated on the GPU since the reset, None where neither uses one."""
+        return gpu.peak_bytes()
 
     def samples_per_epoch(self, n_rows: int) -> int | None:
         """What an epoch over ``n_rows`` learns from, drawn negatives included; None for a model without samples.

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from algorithms import _keras_common as common
-from algorithms import gpu
 from algorithms.base import Recommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import Choice, IntUniform, LogUniform, Uniform
@@ -143,14 +142,6 @@ class KerasDeepMF(Recommender):
     @property
     def fitted_device(self) -> str:
         return self._device
-
-    @staticmethod
-    def reset_peak_gpu() -> None:
-        gpu.reset_peak()
-
-    @staticmethod
-    def peak_gpu_bytes() -> int | None:
-        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:

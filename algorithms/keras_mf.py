@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from algorithms import _keras_common as common
-from algorithms import gpu
 from algorithms.base import FactorRecommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
@@ -80,14 +79,6 @@ class KerasMF(FactorRecommender):
     @property
     def fitted_device(self) -> str:
         return self._device
-
-    @staticmethod
-    def reset_peak_gpu() -> None:
-        gpu.reset_peak()
-
-    @staticmethod
-    def peak_gpu_bytes() -> int | None:
-        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from algorithms import gpu
 from algorithms._metadata import item_metadata
 from algorithms.base import Recommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
@@ -123,14 +122,6 @@ class NCF(Recommender):
     @property
     def fitted_device(self) -> str:
         return "cpu" if self._scorer is None else str(self._scorer.device)
-
-    @staticmethod
-    def reset_peak_gpu() -> None:
-        gpu.reset_peak()
-
-    @staticmethod
-    def peak_gpu_bytes() -> int | None:
-        return gpu.peak_bytes()
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         weights = {name: tensor.cpu().numpy() for name, tensor in self._network.state_dict().items()}

@@ -264,7 +264,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="torch",
             devices=("cpu", "cuda"),
-            siblings=("_ncf_torch", "_metadata", "gpu"),
+            siblings=("_ncf_torch", "_metadata"),
             presets={
                 "default": {},
                 "report": _NCF_REPORT_4,
@@ -280,7 +280,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="torch",
             devices=("cpu", "cuda"),
-            siblings=("_ncf_torch", "_metadata", "gpu"),
+            siblings=("_ncf_torch", "_metadata"),
         ),
         AlgorithmSpec(
             name="ncf-diversity",
@@ -290,7 +290,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support={"ranking": NATIVE, "rating": NATIVE},
             extra="torch",
             devices=("cpu", "cuda"),
-            siblings=("_ncf_torch", "_metadata", "gpu"),
+            siblings=("_ncf_torch", "_metadata"),
             presets={
                 "default": {},
                 "report": _NCF_DIVERSITY_REPORT_3,
@@ -305,7 +305,7 @@ ALGORITHMS: dict[str, AlgorithmSpec] = {
             support={"ranking": NATIVE},
             extra="torch",
             devices=("cpu", "cuda"),
-            siblings=("_ncf_torch", "_metadata", "_mmr", "ncf", "gpu"),
+            siblings=("_ncf_torch", "_metadata", "_mmr", "ncf"),
         ),
     )
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from algorithms import gpu
 from algorithms.base import FactorRecommender, Shape
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
@@ -67,14 +66,6 @@ class TFRSGMF(FactorRecommender):
     @property
     def fitted_device(self) -> str:
         return self._device
-
-    @staticmethod
-    def reset_peak_gpu() -> None:
-        gpu.reset_peak()
-
-    @staticmethod
-    def peak_gpu_bytes() -> int | None:
-        return gpu.peak_bytes()
 
     @staticmethod
     def environment(config: Any) -> dict[str, str]:
