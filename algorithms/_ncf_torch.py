@@ -130,13 +130,13 @@ class Tower(torch.autograd.Function):
         activations, weights = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         gradient, found = gradients[0][:, None].to(users.dtype), []
         for below, weight in zip(reversed(activations), reversed(weights), strict=False):
-            found += [gradient.sum(dim=0), torch.mm(below.T, gradient).T]
+            found += [gradient.sum(dim=0), products_summed(below, gradient).T]
             gradient = torch.mm(gradient, weight.T)
             # The gradient of ReLU, written over its own input.
             torch.ops.aten.threshold_backward.grad_input(gradient, below, 0, grad_input=gradient)
         of_user, of_item = weights[0].tensor_split(2)
         of_users = gradient.view(-1, len(users), gradient.shape[1]).sum(dim=0)
-        first = torch.cat([torch.mm(users.T, of_users), torch.mm(items.T, gradient)]).T
+        first = torch.cat([products_summed(users, of_users), products_summed(items, gradient)]).T
         found += [of_users.sum(dim=0), first]
         of_parameters = (weight.float() for weight in reversed(found))
         return torch.mm(of_users, of_user.T), torch.mm(gradient, of_item.T), *of_parameters
@@ -163,6 +163,18 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if inputs.is_cuda:
         return torch.addmm(bias.to(inputs.dtype), inputs, weight)
     return torch.mm(inputs, weight).add_(bias)  # addmm takes up to three times as long where a layer is narrow
+
+
+def products_summed(inputs: Tensor, gradients: Tensor) -> Tensor:
+    """(n, a) and (n, b) -> (a, b) sum of the rows' outer products: a layer's gradient.
+
+    A CPU's threads share the rows: 1.5 times as fast as one matrix product, which is too narrow to be shared.
+    """
+    threads = torch.get_num_threads()
+    if inputs.is_cuda or threads == 1 or len(inputs) % threads:
+        return torch.mm(inputs.T, gradients)
+    inputs, gradients = (each.reshape(threads, -1, each.shape[1]) for each in (inputs, gradients))
+    return torch.bmm(inputs.transpose(1, 2), gradients).sum(dim=0)
 
 
 def rows_of(table: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:

@@ -91,17 +91,19 @@ def _check_scores(kind, task):
     np.testing.assert_allclose(model._score_pairs(users, items), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("gmf_factors", [0, 5])
-def test_gradients_by_hand_are_those_of_autograd(elsewhere, gmf_factors):
-    elsewhere(_check_gradients, gmf_factors)
+@pytest.mark.parametrize(("gmf_factors", "threads"), [(0, 1), (5, 1), (5, 2), (5, 5)])
+def test_gradients_by_hand_are_those_of_autograd(elsewhere, gmf_factors, threads):
+    """Two threads share the rows evenly, five cannot."""
+    elsewhere(_check_gradients, gmf_factors, threads)
 
 
-def _check_gradients(gmf_factors):
+def _check_gradients(gmf_factors, threads):
     """The network as written against ``Network.forward``; in bfloat16 logits stay float32, and close."""
     import torch
 
     from algorithms import _ncf_torch as framework
 
+    torch.set_num_threads(threads)
     design = {"n_users": 30, "n_items": 40, "factors": 6, "layers": (16, 8, 4), "gmf_factors": gmf_factors}
     network = framework.build({**design, "initial_std": 1.0}, "torch", 0)
     draw = torch.Generator().manual_seed(0)
