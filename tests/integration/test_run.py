@@ -53,7 +53,7 @@ def test_a_second_run_knows_every_cell(benchmarks: CommandLine) -> None:
     before = read_records(benchmarks.results)
     start = cpu_seconds_of_commands()
     second = benchmarks.run("--algorithm", "popularity,ease")
-    assert cpu_seconds_of_commands() - start < 6
+    assert cpu_seconds_of_commands() - start < 15  # BLAS threads spin while they wait, on a busy machine for seconds
     assert "2 of 2 cells are known" in second.err
     assert second.out == first.out
     assert read_records(benchmarks.results) == before
