@@ -122,7 +122,7 @@ def test_known_cells_print_the_same_tables_in_seconds(measured: CommandLine) -> 
     arguments = ("--algorithm", "popularity,bias", "--protocol", "leave-one-out,holdout", *WHAT)
     before = cpu_seconds_of_commands()
     again = measured.run(*arguments, COLUMNS="80")
-    assert cpu_seconds_of_commands() - before < 6  # 1.5 on a quiet machine; shared cores make CPU seconds longer too
+    assert cpu_seconds_of_commands() - before < 15  # 1.5 on a quiet machine; shared cores make CPU seconds longer too
     assert "12 of 12 cells are known" in again.err
     assert again.out == board(measured, "terminal")
 
