@@ -124,6 +124,7 @@ def measure(
     timings = _timings(model, train, question, found, clock) | {"throughput": None}
     if throughput:
         ranks = len(question.rank_users) > 0
+        # What was noted while the metrics were answered gives way: these answers are the ones with a clock on them.
         with stages("throughput"), watched(answering):
             timings["throughput"] = measure_throughput(model, seen, ranks, seal, clock, progress)
         seal.check()
