@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint types slow reference clock clean
+.PHONY: run test lint types slow bench reference clock clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/core
@@ -16,6 +16,10 @@ test: $(VENV)/dev
 
 slow: $(VENV)/dev
 	$(PY) -m pytest -m slow
+
+# Has RecGauge itself become slower? Three minutes; ARGS go to the command: make bench ARGS="-k load --base HEAD".
+bench: $(VENV)/dev
+	$(PY) -m benchmarks regress $(ARGS)
 
 # The published results: two hours, best on a machine that does nothing else.
 reference: $(VENV)/core

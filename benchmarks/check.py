@@ -53,11 +53,11 @@ def check(options: argparse.Namespace) -> int:
 
 def check_algorithms(executor: LocalExecutor, specs: Sequence[AlgorithmSpec], plugins: list[str], tell: Tell) -> None:
     """The contract suite on each installed algorithm, in one worker for each extra and environment."""
-    for (_, variables), names in _by_environment(specs, tell).items():
+    for (_, variables), names in by_environment(specs, tell).items():
         _check_in_worker(executor, names, dict(variables), plugins, tell)
 
 
-def _by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[_Environment, list[str]]:
+def by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[_Environment, list[str]]:
     """Names of installed algorithms by what they share; frameworks of two extras never meet."""
     groups: dict[_Environment, list[str]] = {}
     for spec in specs:

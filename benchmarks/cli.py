@@ -1,7 +1,7 @@
 """The command line. Standard library only at the top: ``--help`` and ``list`` load nothing else.
 
-Exit codes: 0 ok (also with skipped rows), 1 user error (one line), 2 some cells failed (results are written), 4
-nothing measured.
+Exit codes: 0 ok (also with skipped rows), 1 user error (one line), 2 some cells failed (results are written), 3
+RecGauge itself became slower, 4 nothing measured.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from datasets.errors import UserError
 
-OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
+OK, USER_ERROR, SOME_FAILED, REGRESSION, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 DEVICES = ("cpu", "cuda", "auto")
 
@@ -45,6 +45,7 @@ examples:
   python -m benchmarks list ml-latest-small                 its terms, its figures, and what "latest item" means here
   python -m benchmarks predict --dataset news-articles --algorithm keras-deep-mf --out submission.csv
   python -m benchmarks check my-algorithm --plugin my_algorithm.py
+  python -m benchmarks regress --base HEAD                  for developers: did my change make RecGauge slower
   python -m benchmarks doctor                               what this machine has, what is missing, how to get it
 """
 
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_check(commands)
     _add_doctor(commands)
+    _add_regress(commands)
     return parser
 
 
@@ -296,6 +298,43 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     doctor.set_defaults(command="benchmarks.doctor:doctor")
+
+
+def _add_regress(commands: argparse._SubParsersAction[_Parser]) -> None:
+    regress = commands.add_parser(
+        "regress",
+        help="has RecGauge itself become slower (for its developers)",
+        description="Measure RecGauge's own speed, each benchmark as a ratio to a control in the same run, and compare "
+        "with the baseline of this kind of machine. A benchmark is slower when its ratio is above the baseline by more "
+        "than it may be, significantly, and again in a second measurement.",
+        epilog="example: python -m benchmarks regress -k fit/als -k load --base HEAD~1. Exit codes: 3 slower, 2 a "
+        "benchmark failed, 4 nothing was compared.",
+        allow_abbrev=False,
+    )
+    regress.add_argument(
+        "-k",
+        dest="path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="these benchmarks only: a path such as fit/als, or a part of it such as fit or als; * is anything",
+    )
+    regress.add_argument(
+        "--base", metavar="REV", help="compare with this commit, measured in turn with the working tree"
+    )
+    regress.add_argument(
+        "--accept", metavar="REASON", help="make what is measured the baseline of this kind of machine, and say why"
+    )
+    baselines, history = Path("results/baselines"), Path("results/runs/regress.jsonl")
+    regress.add_argument(
+        "--baselines", type=Path, default=baselines, metavar="FOLDER", help=f"of baselines (default: {baselines})"
+    )
+    regress.add_argument(
+        "--history", type=Path, default=history, metavar="FILE", help=f"gets a line a run (default: {history})"
+    )
+    _add_plugin(regress)
+    regress.add_argument("--dry-run", action="store_true", help="name the benchmarks and measure nothing")
+    regress.set_defaults(command="benchmarks.regress:regress")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,142 @@
+"""What the benchmarks of RecGauge itself took before, and whether they take longer now.
+
+A baseline is a file for each kind of machine, ``results/baselines/<fingerprint>.json``: for each benchmark its ratios
+to its control, with the reason why they were accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import records
+from benchmarks.environment import digest, hardware
+from datasets.errors import UserError
+
+SCHEMA = 1
+
+ALPHA = 0.001
+"""Of one benchmark's test: about one false alarm in twenty runs of fifty benchmarks, if it were the only condition."""
+
+FOREIGN = 1.5
+"""A factor more where the baseline is of another kind of machine, on which ours and control need not age alike."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Ratios to compare with.
+
+    Attributes:
+        ratios: seconds of ours by seconds of the control, a round each.
+        foreign: whether they were measured on another kind of machine.
+    """
+
+    ratios: Sequence[float]
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One benchmark compared with what it took before.
+
+    Attributes:
+        now, before: median ratios of ours to the control.
+        p: one-sided Mann-Whitney: how probable ratios as high as these would be, had nothing changed.
+        allowed: by which factor ``now`` may be above ``before``.
+        foreign: whether ``before`` is of another kind of machine.
+    """
+
+    now: float
+    before: float
+    p: float
+    allowed: float
+    foreign: bool
+
+    @property
+    def change(self) -> float:
+        """``now`` by ``before``: 1.3 takes 30 % longer."""
+        return self.now / self.before
+
+    @property
+    def slower(self) -> bool:
+        """By more than allowed, and not by chance."""
+        return self.change > self.allowed and self.p < ALPHA
+
+
+def judge(ratios: Sequence[float], reference: Reference, factor: float) -> Verdict:
+    """Compare a measurement with what was measured before; ``factor`` is the benchmark's own."""
+    from scipy.stats import mannwhitneyu
+
+    p = mannwhitneyu(ratios, reference.ratios, alternative="greater", method="asymptotic").pvalue
+    allowed = factor * (FOREIGN if reference.foreign else 1)
+    return Verdict(float(np.median(ratios)), float(np.median(reference.ratios)), float(p), allowed, reference.foreign)
+
+
+def machine() -> dict[str, Any]:
+    """``hardware()`` and what tells two CPUs of the same name apart, which cloud providers give to several."""
+    found = {}
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name in ("cpu family", "model", "stepping", "cache size"):
+            found[name] = value
+    return {**hardware(), **found}
+
+
+def references(folder: Path) -> dict[str, Reference]:
+    """By benchmark: the ratios of this kind of machine, else those of another, of several the highest."""
+    own = _file(folder)
+    known = {path: Reference(entry["ratios"]) for path, entry in read(own)["benchmarks"].items()}
+    for other in sorted(set(folder.glob("*.json")) - {own}):
+        for path, entry in read(other)["benchmarks"].items():
+            candidate = Reference(entry["ratios"], foreign=True)
+            held = known.get(path)
+            if held is None or (held.foreign and np.median(candidate.ratios) > np.median(held.ratios)):
+                known[path] = candidate
+    return known
+
+
+def accept(folder: Path, ratios: Mapping[str, Sequence[float]], about: Mapping[str, Any]) -> Path:
+    """Write ``ratios`` into this machine's baseline; benchmarks that are not among them stay as they are.
+
+    ``about``: reason, commit and date, kept with each benchmark.
+    """
+    path = _file(folder)
+    known = read(path)["benchmarks"]
+    for name, values in ratios.items():
+        known[name] = {**about, "ratios": [float(f"{value:.4g}") for value in values]}
+    entries = ",\n".join(f"  {json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
+    head = f'"schema": {SCHEMA},\n "machine": {json.dumps(machine())}'
+    temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
+    with records.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(f'{{{head},\n "benchmarks": {{\n{entries}\n }}}}\n')
+        os.replace(temporary, path)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A baseline file; one that is not there holds nothing.
+
+    Raises:
+        UserError: the file is damaged, or from another version.
+    """
+    if not path.exists():
+        return {"schema": SCHEMA, "benchmarks": {}}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: no valid JSON ({error}): restore it from git, or remove it") from error
+    if content.get("schema") != SCHEMA:
+        raise UserError(f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}: accept a new baseline")
+    return content
+
+
+def _file(folder: Path) -> Path:
+    return folder / f"{digest(machine())[:12]}.json"
