@@ -11,6 +11,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,10 +30,10 @@ from rich.text import Text
 from benchmarks import baselines, records
 from benchmarks.baselines import Reference, Verdict, judge
 from benchmarks.benching import Benchmark, Outcome, choose, collect, measure
-from benchmarks.cli import NOTHING_MEASURED, OK, REGRESSION, SOME_FAILED
+from benchmarks.cli import INTERRUPTED, NOTHING_MEASURED, OK, REGRESSION, SOME_FAILED
 from benchmarks.environment import ROOT, commit, hardware_fingerprint, require_our_datasets_package
 from benchmarks.plugins import load_plugin
-from datasets.errors import UserError
+from datasets.errors import UserError, unknown_name
 
 ACCEPTED_PROCESSES = 3
 """Processes whose rounds make a baseline: where memory and code happen to lie differs from one to the next."""
@@ -66,6 +67,14 @@ class Row:
 
 def regress(options: argparse.Namespace) -> int:
     """Measure, compare, print, and add a line to the history; or accept what is measured as the baseline."""
+    try:
+        return _regress(options)
+    except KeyboardInterrupt:
+        print("recgauge: interrupted; nothing of this measurement is kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _regress(options: argparse.Namespace) -> int:
     require_our_datasets_package()
     if options.accept is not None and options.base is not None:
         raise UserError("--accept writes a baseline, --base needs none: give one of the two")
@@ -74,10 +83,11 @@ def regress(options: argparse.Namespace) -> int:
     for path in options.plugin:
         load_plugin(path)
     known = collect(options.plugin)
+    for pattern in options.path:  # one that is misspelt would be left out, and the rest be green
+        if not choose(known, [pattern]):
+            print(f"recgauge: {unknown_name('benchmark', pattern, (each.path for each in known))}", file=sys.stderr)
+            return NOTHING_MEASURED
     chosen = choose(known, options.path)
-    if not chosen:
-        print(f"no benchmark is called {', '.join(options.path)}: there are {', '.join(each.path for each in known)}")
-        return NOTHING_MEASURED
     if options.dry_run:
         print("\n".join(each.path for each in chosen))
         return OK

@@ -66,9 +66,11 @@ def test_a_benchmark_that_fails_says_why_and_the_others_go_on(regress, tmp_path:
     assert "Nothing to compare with: fit/mine." in found.out
 
 
-def test_nothing_chosen_is_not_green(regress) -> None:  # type: ignore[no-untyped-def]
-    found = regress("-k", "fit/alz")
-    assert found.code == 4 and "no benchmark is called fit/alz: there are" in found.out and "fit/als" in found.out
+@pytest.mark.parametrize("patterns", [("fit/alz",), ("fit/als", "fit/alz")])
+def test_a_misspelt_benchmark_is_not_green(regress, patterns: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    found = regress(*(argument for pattern in patterns for argument in ("-k", pattern)))
+    assert found.code == 4 and "unknown benchmark 'fit/alz': did you mean 'fit/als'? valid:" in found.err
+    assert len(found.err.splitlines()) == 1
 
 
 def test_accept_wants_a_reason(regress) -> None:  # type: ignore[no-untyped-def]

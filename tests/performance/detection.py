@@ -23,10 +23,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+from planted import TARGETS
 
-from performance.planted import TARGETS  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 FACTOR = 1.3
 CAUGHT = 3
