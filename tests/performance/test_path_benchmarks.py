@@ -150,8 +150,11 @@ def test_metrics(against: Against) -> None:
 @on_cpu_clock
 @pytest.mark.regress("lists/top-k")
 def test_top_k(against: Against) -> None:
-    """Ordered, ties decided; the control only partitions. Scores that a core's own cache holds: with more, the one waits
-    for memory and the other does not, and what else uses the memory decides the ratio."""
+    """Ordered, ties decided; the control only partitions.
+
+    A core's own cache holds the scores: with more of them, one of the two waits for memory more than the other, and
+    who else uses the memory decides the ratio.
+    """
     scores = np.random.default_rng(0).standard_normal((16, 10_000), dtype=np.float32)
     against(lambda: top_k.top_k(scores, 10), lambda: np.partition(scores, -10, axis=1))
 
