@@ -25,8 +25,8 @@ pytestmark = pytest.mark.benchmark(timer=time.process_time, disable_gc=True)
 Against = Callable[[Callable[[], object], Callable[[], object]], None]
 
 
-FACTORS = {"fit": 1.15, "score": 1.2}
-"""Scoring is mostly memory traffic, which differs more from one process to the next."""
+FACTORS = {"fit": 1.15, "score": 1.3}
+"""Scoring is mostly memory traffic: with other work on the machine the ratio of popularity was seen 21 % up."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
