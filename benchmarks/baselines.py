@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from datasets.errors import UserError
 SCHEMA = 1
 
 ALPHA = 0.001
-"""Of one benchmark's test: about one false alarm in twenty runs of fifty benchmarks, if it were the only condition."""
+"""Rounds of one process are alike, and processes differ by some per cent: a small p says that rounds are not to blame,
+the factor and the second process that processes are not."""
 
 FOREIGN = 1.5
 """A factor more where the baseline is of another kind of machine, on which ours and control need not age alike."""
@@ -79,14 +80,14 @@ def judge(ratios: Sequence[float], reference: Reference, factor: float) -> Verdi
 
 
 def machine() -> dict[str, Any]:
-    """``hardware()`` and what tells two CPUs of the same name apart, which cloud providers give to several."""
+    """What decides ratios of work on one thread: the CPU, with what tells apart two of the same name, and the system."""
     found = {}
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():
         name, _, value = (part.strip() for part in line.partition(":"))
-        if name in ("cpu family", "model", "stepping", "cache size"):
+        if name in ("cpu family", "model", "stepping", "cache size", "CPU implementer", "CPU part"):
             found[name] = value
-    return {**hardware(), **found}
+    return {"cpu": hardware()["cpu"], "os": hardware()["os"], **found}
 
 
 def references(folder: Path) -> dict[str, Reference]:
@@ -102,16 +103,18 @@ def references(folder: Path) -> dict[str, Reference]:
     return known
 
 
-def accept(folder: Path, ratios: Mapping[str, Sequence[float]], about: Mapping[str, Any]) -> Path:
-    """Write ``ratios`` into this machine's baseline; benchmarks that are not among them stay as they are.
+def accept(
+    folder: Path, ratios: Mapping[str, Sequence[float]], about: Mapping[str, Any], known: Container[str]
+) -> Path:
+    """Write ``ratios`` into this machine's baseline; other ``known`` benchmarks stay as they are, unknown ones go.
 
     ``about``: reason, commit and date, kept with each benchmark.
     """
     path = _file(folder)
-    known = read(path)["benchmarks"]
+    kept = {name: entry for name, entry in read(path)["benchmarks"].items() if name in known}
     for name, values in ratios.items():
-        known[name] = {**about, "ratios": [float(f"{value:.4g}") for value in values]}
-    entries = ",\n".join(f"  {json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
+        kept[name] = {**about, "ratios": [float(f"{value:.4g}") for value in values]}
+    entries = ",\n".join(f"  {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept))
     head = f'"schema": {SCHEMA},\n "machine": {json.dumps(machine())}'
     temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
     with records.writing(folder):
@@ -133,8 +136,8 @@ def read(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path}: no valid JSON ({error}): restore it from git, or remove it") from error
-    if content.get("schema") != SCHEMA:
-        raise UserError(f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}: accept a new baseline")
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA or "benchmarks" not in content:
+        raise UserError(f"{path}: no baseline of schema {SCHEMA}, which this version reads: accept a new one")
     return content
 
 

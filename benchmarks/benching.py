@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -27,11 +27,14 @@ from benchmarks.environment import ROOT, worker_variables
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
-MOST_SILENT_S = 300.0
+MOST_SILENT_S = 600.0
 """A process that reports nothing for so long hangs."""
 
 MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_MMAP_THRESHOLD_": str(1 << 25)}
 """glibc keeps freed memory: else whether a call has to fault its pages in again, by half its time, is chance."""
+
+NOT_PASSED_ON = ("PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER")
+"""The first would have one checkout compile what the other has compiled; the others change how benchmarks are run."""
 
 Tell = Callable[[str], None]
 """Called with each benchmark that is done."""
@@ -60,6 +63,13 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def obstacle(self, path: str) -> tuple[str, str] | None:
+        """Why a benchmark has no ratios: ``failed`` or ``skipped``, and the reason."""
+        for status, reasons in (("failed", self.failed), ("skipped", self.skipped)):
+            if path in reasons:
+                return status, reasons[path]
+        return None
+
     def add(self, other: Outcome) -> None:
         """Further rounds of the same benchmarks, or others."""
         for path, values in other.ratios.items():
@@ -78,7 +88,8 @@ def collect(plugins: Sequence[Path]) -> list[Benchmark]:
         raise UserError(f"pytest-benchmark is not installed: {plan.install_command('dev')}")
     with records.scratch_folder(cache_root(), "benchmarks") as scratch:
         report, log = scratch / "report.jsonl", scratch / "log.txt"
-        code = _run(_command(report, plugins, "--collect-only"), ROOT, {}, log, report, lambda line: None)
+        command = _command(report, plugins, ROOT, "--collect-only")
+        code = _run(command, ROOT, {}, log, report, lambda line: None)
         if code:
             raise RuntimeError(f"the benchmarks could not be collected:\n{log.read_text()}")
         return [Benchmark(**line) for line in _lines(report)]
@@ -98,11 +109,18 @@ def measure(
 ) -> Outcome:
     """Measure the checkout ``root``: a process for each framework and its environment, one after the other.
 
-    ``seconds``: of one benchmark, about. What fails or dies is told with its reason, and the others go on.
+    ``seconds``: of one benchmark, about. What fails or dies is told with its reason, and the others go on. Variables
+    are those that the adapters of this checkout want, also for another one.
     """
     outcome = Outcome()
     for variables, paths in _by_process(benchmarks, outcome):
-        outcome.add(_measure_in_process(paths, root, variables, plugins, tell, seconds))
+        left = list(paths)
+        while left:
+            part = _measure_in_process(left, root, variables, plugins, tell, seconds)
+            outcome.add(part)
+            left = [path for path in left if path not in part.ratios and part.obstacle(path) is None]
+    for path in outcome.skipped:
+        tell(path)
     return outcome
 
 
@@ -120,50 +138,59 @@ def _by_process(benchmarks: Iterable[Benchmark], outcome: Outcome) -> list[tuple
     def cannot_load(name: str, reasons: Sequence[str]) -> None:
         outcome.failed |= dict.fromkeys(paths[name], reasons[0])
 
-    groups = by_environment(specs, cannot_load)
-    groups.setdefault((None, ()), [])
-    processes = [
-        (
-            dict(variables),
-            [*(of_none if (extra, variables) == (None, ()) else ()), *(p for n in names for p in paths[n])],
-        )
-        for (extra, variables), names in groups.items()
-    ]
-    return [(variables, chosen) for variables, chosen in processes if chosen]
+    processes = {(None, ()): of_none}
+    for environment, names in by_environment(specs, cannot_load).items():
+        processes[environment] = [
+            *processes.get(environment, []),
+            *(path for name in names for path in paths[name]),
+        ]
+    return [(dict(variables), chosen) for (_, variables), chosen in processes.items() if chosen]
 
 
 def _measure_in_process(
     paths: Sequence[str], root: Path, variables: Mapping[str, str], plugins: Sequence[Path], tell: Tell, seconds: float
 ) -> Outcome:
+    """One process, until it ends; where it dies, the benchmark that it was at has failed."""
     outcome = Outcome()
     chosen = [argument for path in paths for argument in ("--path", path)]
 
     def report_line(line: dict[str, Any]) -> None:
-        for kind in ("ratios", "failed", "skipped"):
-            if kind in line:
-                getattr(outcome, kind)[line["path"]] = line[kind]
-        tell(line["path"])
+        path = line["path"]
+        if "ratios" in line:
+            outcome.ratios[path] = line["ratios"]
+        elif "failed" in line:
+            outcome.failed[path] = line["failed"]
+        else:
+            outcome.skipped[path] = line["skipped"]
+            return
+        tell(path)
 
     with records.scratch_folder(cache_root(), "benchmarks") as scratch:
         report, log = scratch / "report.jsonl", scratch / "log.txt"
-        command = _command(report, plugins, "--seconds", str(seconds), "--basetemp", str(scratch / "tmp"), *chosen)
+        options = ("--seconds", str(seconds), "--basetemp", str(scratch / "tmp"), *chosen)
         environment = {**worker_variables(1, dict(variables)), **MALLOC}
-        code = _run(command, root, environment, log, report, report_line)
-        reason = (log.read_text().strip().splitlines() or ["nothing printed"])[-1]
-    known = outcome.ratios.keys() | outcome.failed.keys() | outcome.skipped.keys()
-    for path in paths:
-        if path not in known:
-            outcome.failed[path] = f"its process ended with code {code}: {reason}"
-            tell(path)
+        code = _run(_command(report, plugins, root, *options), root, environment, log, report, report_line)
+        printed = log.read_text(errors="replace").splitlines()
+    unknown = [path for path in paths if path not in outcome.ratios and outcome.obstacle(path) is None]
+    if unknown:
+        outcome.failed[unknown[0]] = f"its process ended with code {code}: {_reason(printed)}"
+        tell(unknown[0])
     return outcome
 
 
-def _command(report: Path, plugins: Sequence[Path], *options: str) -> list[str]:
+def _reason(printed: Sequence[str]) -> str:
+    """The last line that speaks of an error, else the last."""
+    lines = [line.strip() for line in printed if line.strip()] or ["nothing was printed"]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1]).removeprefix("E ").strip()
+
+
+def _command(report: Path, plugins: Sequence[Path], root: Path, *options: str) -> list[str]:
     """The benchmarks of this checkout, whichever checkout is measured: both sides of a comparison run the same."""
     tests = ROOT / "tests" / "performance"
     added = [argument for path in plugins for argument in ("--add-plugin", str(path.resolve()))]
-    settings = ("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-m", "regress")
-    report_to = ("--report", str(report))
+    settings = ("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist")
+    settings += ("-m", "regress", "--benchmark-enable")
+    report_to = ("--report", str(report), "--of-checkout", str(root))
     return [sys.executable, "-m", "pytest", str(tests), *settings, *report_to, *added, *options, "-q", "--tb=short"]
 
 
@@ -176,9 +203,10 @@ def _run(
     tell: Callable[[dict[str, Any]], None],
 ) -> int:
     """Run to the end, handing over each line of the report as it comes; returns the exit code."""
-    # Of the tests' own folder a process needs the plug-ins that PYTEST_ADDOPTS may name.
-    search = os.pathsep.join([str(root), str(ROOT / "tests")])
-    environment = {**os.environ, **variables, "PYTHONPATH": search}
+    environment = {**os.environ, **variables, "PYTHONPATH": str(root)}
+    for name in NOT_PASSED_ON:
+        environment.pop(name, None)
+    report.unlink(missing_ok=True)  # of a killed run whose process had our number
     told, last = 0, time.monotonic()
     with log.open("w") as output, _started(command, root, environment, output) as process:
         while True:
@@ -209,9 +237,9 @@ def _started(
     try:
         yield process
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # also what a process left behind that has ended
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def _lines(report: Path) -> list[dict[str, Any]]:

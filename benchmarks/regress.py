@@ -9,30 +9,33 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import baselines, records
+from benchmarks import baselines
 from benchmarks.baselines import Reference, Verdict, judge
 from benchmarks.benching import Benchmark, Outcome, choose, collect, measure
 from benchmarks.cli import INTERRUPTED, NOTHING_MEASURED, OK, REGRESSION, SOME_FAILED
 from benchmarks.environment import ROOT, commit, hardware_fingerprint, require_our_datasets_package
 from benchmarks.plugins import load_plugin
+from benchmarks.run import terminate_as_interrupt
 from datasets.errors import UserError, unknown_name
 
 ACCEPTED_PROCESSES = 3
@@ -47,6 +50,8 @@ class Comparison:
 
     now: Outcome
     before: Mapping[str, Reference]
+    base: Outcome = field(default_factory=Outcome)
+    """Of ``--base``: why it has no ratios of a benchmark."""
 
     def verdict(self, benchmark: Benchmark) -> Verdict | None:
         """None where one of the two is missing."""
@@ -60,15 +65,16 @@ class Row:
 
     path: str
     status: str
+    reason: str = ""
     verdicts: list[Verdict] = field(default_factory=list)
     ratio: float | None = None
-    reason: str = ""
 
 
 def regress(options: argparse.Namespace) -> int:
     """Measure, compare, print, and add a line to the history; or accept what is measured as the baseline."""
     try:
-        return _regress(options)
+        with terminate_as_interrupt():
+            return _regress(options)
     except KeyboardInterrupt:
         print("recgauge: interrupted; nothing of this measurement is kept", file=sys.stderr)
         return INTERRUPTED
@@ -91,17 +97,19 @@ def _regress(options: argparse.Namespace) -> int:
     if options.dry_run:
         print("\n".join(each.path for each in chosen))
         return OK
+    before = baselines.references(options.baselines)  # what is damaged is said before anything is measured
     if options.accept is not None:
-        return _accept(chosen, options)
+        return _accept(chosen, {each.path for each in known}, options)
     begin = time.monotonic()
     if options.base is None:
-        rows = compare(chosen, lambda some: _against_baseline(some, options))
+        rows = compare(chosen, lambda some: Comparison(_measured(some, ROOT, options), before))
     else:
         with _worktree(options.base) as base:
             rows = compare(chosen, lambda some: _against_base(some, base, options))
     code = exit_code(rows)
     seconds = time.monotonic() - begin
-    print(render(rows, seconds))
+    gone = sorted(before.keys() - {each.path for each in known}) if options.base is None else []
+    print(render(rows, seconds, gone))
     _remember(options.history, rows, options.base, code, seconds)
     return code
 
@@ -117,16 +125,19 @@ def compare(benchmarks: Sequence[Benchmark], measure: Measure) -> list[Row]:
 
 def _row(benchmark: Benchmark, first: Comparison, second: Comparison) -> Row:
     path = benchmark.path
-    for status in ("failed", "skipped"):
-        for comparison in (first, second):
-            if path in (reasons := getattr(comparison.now, status)):
-                return Row(path, status, reason=reasons[path])
+    for comparison in (first, second):
+        if obstacle := comparison.now.obstacle(path):
+            return Row(path, *obstacle)
+        if obstacle := comparison.base.obstacle(path):
+            return Row(path, "failed", f"in the base: {obstacle[1]}")
     found = [verdict for each in (first, second) if (verdict := each.verdict(benchmark)) is not None]
     if not found:
-        return Row(path, "new", ratio=_median(first.now.ratios[path]), reason="nothing to compare with")
+        return Row(path, "new", "nothing to compare with", ratio=float(np.median(first.now.ratios[path])))
     if len(found) == 2:
-        return Row(path, "slower" if found[1].slower else "ok, slower once", found)
-    return Row(path, "faster" if found[0].change < 1 / found[0].allowed else "ok", found)
+        return Row(path, "slower" if found[1].slower else "ok, slower once", verdicts=found)
+    if found[0].slower:
+        return Row(path, "failed", "it was slower, and could not be measured again")
+    return Row(path, "faster" if found[0].change < 1 / found[0].allowed else "ok", verdicts=found)
 
 
 def exit_code(rows: Sequence[Row]) -> int:
@@ -142,10 +153,9 @@ def exit_code(rows: Sequence[Row]) -> int:
 # -- what is compared -------------------------------------------------------------------------------------------------
 
 
-def _against_baseline(benchmarks: Sequence[Benchmark], options: argparse.Namespace) -> Comparison:
+def _measured(benchmarks: Sequence[Benchmark], root: Path, options: argparse.Namespace) -> Outcome:
     with _progress(len(benchmarks)) as tell:
-        now = measure(benchmarks, ROOT, options.plugin, tell)
-    return Comparison(now, baselines.references(options.baselines))
+        return measure(benchmarks, root, options.plugin, tell)
 
 
 def _against_base(benchmarks: Sequence[Benchmark], base: Path, options: argparse.Namespace) -> Comparison:
@@ -154,7 +164,7 @@ def _against_base(benchmarks: Sequence[Benchmark], base: Path, options: argparse
     with _progress(4 * len(benchmarks)) as tell:
         for outcome, root in ((now, ROOT), (before, base), (before, base), (now, ROOT)):
             outcome.add(measure(benchmarks, root, options.plugin, tell, seconds=0.8))
-    return Comparison(now, {path: Reference(ratios) for path, ratios in before.ratios.items()})
+    return Comparison(now, {path: Reference(ratios) for path, ratios in before.ratios.items()}, before)
 
 
 @contextmanager
@@ -164,32 +174,35 @@ def _worktree(revision: str) -> Iterator[Path]:
     def git(*arguments: str) -> None:
         subprocess.run(["git", "-C", str(ROOT), "worktree", *arguments], check=True, capture_output=True, text=True)
 
-    folder = Path(tempfile.mkdtemp(prefix="recgauge-base-"))
+    scratch = ROOT / "results" / ".scratch"  # the file system of the checkout: the same speed for both
+    scratch.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-base-", dir=scratch))
     try:
-        git("add", "--detach", str(folder / "checkout"), revision)
-    except (OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(folder)
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
-        raise UserError(f"--base {revision}: git cannot check it out: {said}") from error
-    try:
+        try:
+            git("add", "--detach", str(folder / "checkout"), revision)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+            raise UserError(f"--base {revision}: git cannot check it out: {said}") from error
         yield folder / "checkout"
     finally:
-        git("remove", "--force", str(folder / "checkout"))
         shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError, subprocess.CalledProcessError):
+            git("prune")
+        with suppress(OSError):
+            scratch.rmdir()
 
 
-def _accept(benchmarks: Sequence[Benchmark], options: argparse.Namespace) -> int:
+def _accept(benchmarks: Sequence[Benchmark], known: Container[str], options: argparse.Namespace) -> int:
     outcome = Outcome()
     with _progress(ACCEPTED_PROCESSES * len(benchmarks)) as tell:
         for _ in range(ACCEPTED_PROCESSES):
             outcome.add(measure(benchmarks, ROOT, options.plugin, tell))
     accepted = {path: ratios for path, ratios in outcome.ratios.items() if path not in outcome.failed}
-    for reasons in (outcome.failed, outcome.skipped):
-        for path, reason in reasons.items():
-            print(f"{path} is not accepted: {reason}")
+    for path, reason in (outcome.failed | outcome.skipped).items():
+        print(f"{path} is not accepted: {reason}")
     if accepted:
         about = {"reason": options.accept.strip(), "commit": commit(), "date": _now()}
-        file = baselines.accept(options.baselines, accepted, about)
+        file = baselines.accept(options.baselines, accepted, about, known)
         print(f"{len(accepted)} benchmarks accepted in {file}")
     if outcome.failed:
         return SOME_FAILED
@@ -219,8 +232,8 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
         yield tell
 
 
-def render(rows: Sequence[Row], seconds: float) -> str:
-    """The table, and below it what is slower, what failed, and what to do."""
+def render(rows: Sequence[Row], seconds: float, gone: Sequence[str] = ()) -> str:
+    """The table, and below it what is slower, what failed, and what to do; ``gone``: in the baseline only."""
     console = Console(file=io.StringIO(), width=max(80, shutil.get_terminal_size().columns), highlight=False)
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in ("benchmark", "ratio", "before", "change", "allowed", "status"):
@@ -235,13 +248,13 @@ def render(rows: Sequence[Row], seconds: float) -> str:
         grid.add_row(*map(Text, [row.path, *figures, row.status]))
     console.print(grid)
     console.print()
-    for line in _notes(rows, seconds):
+    for line in _notes(rows, seconds, gone):
         console.print(Text(line))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def _notes(rows: Sequence[Row], seconds: float) -> Iterator[str]:
+def _notes(rows: Sequence[Row], seconds: float, gone: Sequence[str]) -> Iterator[str]:
     yield f"ratio: seconds of ours by seconds of a control, medians of rounds in turn. {seconds:.0f} s in all."
     if any(row.verdicts and row.verdicts[-1].foreign for row in rows):
         yield (
@@ -255,6 +268,8 @@ def _notes(rows: Sequence[Row], seconds: float) -> Iterator[str]:
     new = [row.path for row in rows if row.status == "new"]
     if new:
         yield f"Nothing to compare with: {', '.join(new)}. To accept what is measured: --accept 'a reason'."
+    if gone:
+        yield f"In the baseline, but no benchmark any more: {', '.join(gone)}. The next --accept leaves them out."
     for row in rows:
         if row.status == "slower":
             first, second = row.verdicts
@@ -279,19 +294,20 @@ def _remember(history: Path, rows: Sequence[Row], base: str | None, code: int, s
         "seconds": round(seconds, 1),
         "benchmarks": {row.path: _history(row) for row in rows},
     }
-    with records.writing(history.parent):
+    try:
         history.parent.mkdir(parents=True, exist_ok=True)
         with history.open("a") as lines:
             lines.write(json.dumps(line) + "\n")
+    except OSError as error:  # what was found is worth more than its line
+        print(
+            f"recgauge: {history}: cannot be written ({error.strerror}): this run is not in the history",
+            file=sys.stderr,
+        )
 
 
 def _history(row: Row) -> dict[str, Any]:
     measured = [{"ratio": v.now, "before": v.before, "p": v.p} for v in row.verdicts]
-    return {"status": row.status, "measured": measured, **({"reason": row.reason} if row.reason else {})}
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
+    return {"status": row.status, "reason": row.reason, "ratio": row.ratio, "measured": measured}
 
 
 def _now() -> str:

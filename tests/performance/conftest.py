@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,11 @@ ROUND_S = 0.03
 """Seconds of one side of a pair, at least: short work is repeated within a round."""
 FEWEST_ROUNDS, MOST_ROUNDS = 8, 30
 
+PACKAGES = ("algorithms", "benchmarks", "datasets", "protocols")
+
+PLANTED = "RECGAUGE_PLANTED"
+"""Environment variable: plants a slowdown, see ``planted.py``."""
+
 RATIOS = pytest.StashKey[list[float]]()
 
 Work = Callable[[], object]
@@ -34,12 +41,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--path", action="append", metavar="PATH", help="of a benchmark to measure (default: all)")
     group.addoption("--report", type=Path, metavar="FILE", help="to add what was measured to, as JSON lines")
     group.addoption("--seconds", type=float, default=1.5, metavar="S", help="of one benchmark, about (default: 1.5)")
+    group.addoption("--of-checkout", type=Path, metavar="FOLDER", help="the checkout that is measured")
     group.addoption("--add-plugin", action="append", type=Path, default=[], metavar="FILE.py", help="with algorithms")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     from benchmarks.plugins import load_plugin
 
+    if config.getoption("--of-checkout", None) is not None:
+        # An editable install would lend another checkout the modules that it lacks.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+    if PLANTED in os.environ:
+        config.pluginmanager.import_plugin("performance.planted")
     for path in config.getoption("--add-plugin", []):
         load_plugin(path)
 
@@ -69,7 +82,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     elif path is not None and report.skipped:
         _report(item.config, path=path, skipped=report.longrepr[2].removeprefix("Skipped: "))
     elif path is not None and report.when == "call":
-        _report(item.config, path=path, ratios=item.stash[RATIOS])
+        if stray := _from_elsewhere(item.config):
+            _report(item.config, path=path, failed=f"{stray} is not of the checkout that is measured")
+        elif RATIOS in item.stash:
+            _report(item.config, path=path, ratios=item.stash[RATIOS])
+        else:
+            _report(item.config, path=path, failed="it measured nothing")
     return report
 
 
@@ -77,6 +95,16 @@ def path_of(item: pytest.Item) -> str | None:
     """The benchmark that a test is, None for other tests."""
     marker = item.get_closest_marker("regress")
     return None if marker is None else str(marker.args[0])
+
+
+def _from_elsewhere(config: pytest.Config) -> str | None:
+    """A loaded module of ours that lies outside the checkout that is measured."""
+    root = config.getoption("--of-checkout", None)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if root and file and name.partition(".")[0] in PACKAGES and not Path(file).is_relative_to(root):
+            return str(file)
+    return None
 
 
 def _report(config: pytest.Config, **fields: Any) -> None:
@@ -98,6 +126,7 @@ def against(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Work, W
         ours(), control()
         gc.collect()
         gc.freeze()  # what is there now need not be looked through again before each round
+        request.addfinalizer(gc.unfreeze)
         calls, seconds = _calls(ours, clock)
         control_calls, control_seconds = _calls(control, clock)
         budget = request.config.getoption("--seconds", 1.5)
@@ -108,7 +137,6 @@ def against(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Work, W
             setup=lambda: controls.append(_seconds(control, control_calls, clock) / control_calls),
             rounds=rounds,
         )
-        gc.unfreeze()
         ratios = [
             ours_s / calls / control_s for ours_s, control_s in zip(benchmark.stats.stats.data, controls, strict=True)
         ]

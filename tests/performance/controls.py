@@ -15,7 +15,7 @@ Work = Callable[[], object]
 
 def for_extra(extra: str | None) -> Work:
     """The control of algorithms that need this optional dependency group: its framework's own work."""
-    return {"torch": torch, "tensorflow": tensorflow}.get(str(extra), numpy)()
+    return {"torch": torch, "tensorflow": tensorflow}.get(extra or "", numpy)()
 
 
 def numpy() -> Work:

@@ -1,4 +1,4 @@
-"""A pytest plug-in that plants a slowdown: ``PLANTED=negatives:1.3 pytest -p performance.planted …``.
+"""A pytest plug-in that plants a slowdown: ``RECGAUGE_PLANTED=negatives:1.3 python -m benchmarks regress …``.
 
 It proves that ``regress`` finds what it is for (see ``detection.py``); the functions that it slows are RecGauge's own.
 """
@@ -30,7 +30,7 @@ TARGETS = {
 @pytest.fixture(scope="session", autouse=True)
 def planted() -> Iterator[None]:
     """Every call of the path's functions takes so many times as long, computing."""
-    path, _, factor = os.environ["PLANTED"].partition(":")
+    path, _, factor = os.environ["RECGAUGE_PLANTED"].partition(":")
     with pytest.MonkeyPatch.context() as patch:
         for target in TARGETS[path][1]:
             module, _, names = target.partition(":")

@@ -64,7 +64,7 @@ def _control(algorithm: str) -> Callable[[], object]:
 def _fitted(algorithm: str, prepared: Path) -> Recommender:
     """After one epoch or sweep, with the options of the preset ``default``."""
     spec = find_spec(algorithm)
-    task = next(task for task, support in spec.support.items() if support == NATIVE)
+    task = next((task for task, support in spec.support.items() if support == NATIVE), next(iter(spec.support)))
     adapter = load_class(spec)
     model = adapter(resolve_config(adapter.Config, spec.presets["default"], algorithm))
     return model.fit(_train_set(prepared, Task(task)), FitContext(fixed_steps=1))

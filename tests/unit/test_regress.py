@@ -16,6 +16,7 @@ from benchmarks.regress import Comparison, compare, exit_code, render
 from datasets.errors import UserError
 
 BENCHMARK = Benchmark("fit/als", 1.15, "als")
+KNOWN = {"fit/als", "load/cold"}
 ABOUT = {"reason": "first", "commit": "c0ffee", "date": "2026-01-01T00:00:00+00:00"}
 
 
@@ -24,22 +25,16 @@ def rounds(median: float, spread: float = 0.02, n: int = 30, seed: int = 0) -> l
     return [float(value) for value in median * draws / np.median(draws)]
 
 
-def measured(*medians: float, before: float = 1.0) -> tuple[list[Comparison], list[list[str]]]:
-    """Comparisons of one benchmark, and a list that notes what each measurement was asked for."""
-    reference = {BENCHMARK.path: Reference(rounds(before, seed=9))}
-    return [Comparison(Outcome({BENCHMARK.path: rounds(median)}), reference) for median in medians], []
-
-
 def status(*medians: float) -> tuple[str, int, int]:
     """Status, exit code and number of measurements, when the benchmark takes so many times as long."""
-    comparisons, asked = measured(*medians)
+    reference = {BENCHMARK.path: Reference(rounds(1.0, seed=9))}
+    left = list(medians)
 
     def measure(some: Sequence[Benchmark]) -> Comparison:
-        asked.append([each.path for each in some])
-        return comparisons[len(asked) - 1]
+        return Comparison(Outcome({each.path: rounds(left.pop(0)) for each in some}), reference)
 
     rows = compare([BENCHMARK], measure)
-    return rows[0].status, exit_code(rows), len(asked)
+    return rows[0].status, exit_code(rows), len(medians) - len(left)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +84,25 @@ def test_a_failed_benchmark_is_not_green_and_a_slower_one_matters_more() -> None
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_failed_in_the_base_is_said_and_not_green() -> None:
+    comparison = Comparison(Outcome({"fit/als": rounds(1.0)}), {}, Outcome(failed={"fit/als": "ImportError: no"}))
+    rows = compare([BENCHMARK], lambda some: comparison)
+    assert (rows[0].status, rows[0].reason, exit_code(rows)) == ("failed", "in the base: ImportError: no", 2)
+
+
+def test_slower_and_not_measured_again_is_not_green() -> None:
+    found = [Comparison(Outcome({"fit/als": rounds(1.5)}), {"fit/als": Reference(rounds(1.0))})]
+    rows = compare([BENCHMARK], lambda some: found.pop() if found else Comparison(Outcome(), {}))
+    assert (rows[0].status, exit_code(rows)) == ("failed", 2)
+
+
+def test_what_is_in_the_baseline_only_is_said() -> None:
+    rows = compare(
+        [BENCHMARK], lambda some: Comparison(Outcome({"fit/als": rounds(1.0)}), {"fit/als": Reference([1.0])})
+    )
+    assert "no benchmark any more: lists/old." in render(rows, 1, ["lists/old"])
+
+
 def test_a_path_or_a_part_of_it_names_benchmarks() -> None:
     known = [Benchmark(path, 1.15, None) for path in ("fit/als", "fit/biased-als", "score/als", "load/cold")]
 
@@ -104,8 +118,8 @@ def test_a_path_or_a_part_of_it_names_benchmarks() -> None:
 
 
 def test_what_is_accepted_is_what_the_next_run_is_compared_with(tmp_path: Path) -> None:
-    baselines.accept(tmp_path, {"fit/als": [1.0, 1.25], "load/cold": [3.0]}, ABOUT)
-    path = baselines.accept(tmp_path, {"fit/als": [2.0]}, {**ABOUT, "reason": "exact ties"})
+    baselines.accept(tmp_path, {"fit/als": [1.0, 1.25], "load/cold": [3.0], "old": [1.0]}, ABOUT, KNOWN | {"old"})
+    path = baselines.accept(tmp_path, {"fit/als": [2.0]}, {**ABOUT, "reason": "exact ties"}, KNOWN)
     assert {name: each.ratios for name, each in baselines.references(tmp_path).items()} == {
         "fit/als": [2.0],
         "load/cold": [3.0],
@@ -119,7 +133,7 @@ def test_on_another_kind_of_machine_the_most_lenient_baseline_with_a_wider_facto
 ) -> None:
     for cpu, ratio in (("Fast CPU", 1.0), ("Slow CPU", 2.0), ("Other CPU", 1.5)):
         monkeypatch.setattr(baselines, "machine", lambda cpu=cpu: {"cpu": cpu})
-        baselines.accept(tmp_path, {"fit/als": [ratio]}, ABOUT)
+        baselines.accept(tmp_path, {"fit/als": [ratio]}, ABOUT, KNOWN)
     monkeypatch.setattr(baselines, "machine", lambda: {"cpu": "Unknown CPU"})
     found = baselines.references(tmp_path)["fit/als"]
     assert found == Reference([2.0], foreign=True)
@@ -129,7 +143,10 @@ def test_on_another_kind_of_machine_the_most_lenient_baseline_with_a_wider_facto
 
 
 def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
-    path = baselines.accept(tmp_path, {"fit/als": [1.0]}, ABOUT)
+    path = baselines.accept(tmp_path, {"fit/als": [1.0]}, ABOUT, KNOWN)
     path.write_text(path.read_text()[:-5])
     with pytest.raises(UserError, match=rf"{path}: no valid JSON .* restore it from git"):
+        baselines.references(tmp_path)
+    path.write_text("[]")
+    with pytest.raises(UserError, match=rf"{path}: no baseline of schema 1"):
         baselines.references(tmp_path)
