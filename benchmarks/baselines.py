@@ -80,7 +80,7 @@ def judge(ratios: Sequence[float], reference: Reference, factor: float) -> Verdi
 
 
 def machine() -> dict[str, Any]:
-    """What decides ratios of work on one thread: the CPU, with what tells apart two of the same name, and the system."""
+    """What decides the ratios of work on one thread: the CPU, with what tells two of one name apart, and the system."""
     found = {}
     cpuinfo = Path("/proc/cpuinfo")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else ():

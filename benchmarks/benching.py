@@ -22,7 +22,7 @@ from typing import Any
 
 from algorithms import registry
 from benchmarks import plan, records
-from benchmarks.check import by_environment
+from benchmarks.check import Environment, by_environment
 from benchmarks.environment import ROOT, worker_variables
 from datasets.cache import cache_root
 from datasets.errors import UserError
@@ -138,7 +138,7 @@ def _by_process(benchmarks: Iterable[Benchmark], outcome: Outcome) -> list[tuple
     def cannot_load(name: str, reasons: Sequence[str]) -> None:
         outcome.failed |= dict.fromkeys(paths[name], reasons[0])
 
-    processes = {(None, ()): of_none}
+    processes: dict[Environment, list[str]] = {(None, ()): of_none}
     for environment, names in by_environment(specs, cannot_load).items():
         processes[environment] = [
             *processes.get(environment, []),
@@ -188,10 +188,22 @@ def _command(report: Path, plugins: Sequence[Path], root: Path, *options: str) -
     """The benchmarks of this checkout, whichever checkout is measured: both sides of a comparison run the same."""
     tests = ROOT / "tests" / "performance"
     added = [argument for path in plugins for argument in ("--add-plugin", str(path.resolve()))]
-    settings = ("--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist")
-    settings += ("-m", "regress", "--benchmark-enable")
+    settings = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-m", "regress", "--benchmark-enable"]
+    without = ["-p", "no:cacheprovider", "-p", "no:xdist"]
     report_to = ("--report", str(report), "--of-checkout", str(root))
-    return [sys.executable, "-m", "pytest", str(tests), *settings, *report_to, *added, *options, "-q", "--tb=short"]
+    return [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(tests),
+        *settings,
+        *without,
+        *report_to,
+        *added,
+        *options,
+        "-q",
+        "--tb=short",
+    ]
 
 
 def _run(

@@ -21,7 +21,7 @@ MEMORY_BYTES = 8 * 2**30
 Tell = Callable[[str, Sequence[str]], None]
 """Receives a name and one line for each check that it failed."""
 
-_Environment = tuple[str | None, tuple[tuple[str, str], ...]]
+Environment = tuple[str | None, tuple[tuple[str, str], ...]]
 """Extra, environment variables."""
 
 
@@ -57,9 +57,9 @@ def check_algorithms(executor: LocalExecutor, specs: Sequence[AlgorithmSpec], pl
         _check_in_worker(executor, names, dict(variables), plugins, tell)
 
 
-def by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[_Environment, list[str]]:
+def by_environment(specs: Sequence[AlgorithmSpec], tell: Tell) -> dict[Environment, list[str]]:
     """Names of installed algorithms by what they share; frameworks of two extras never meet."""
-    groups: dict[_Environment, list[str]] = {}
+    groups: dict[Environment, list[str]] = {}
     for spec in specs:
         if plan.not_installed(spec):
             continue
