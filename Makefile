@@ -47,7 +47,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing what is pinned in constraints.txt (minutes, some gigabytes: PyTorch and TensorFlow are in it)"
 	$(PIP) -e .
-	for extra in lightfm torch tensorflow; do \
+	for extra in lightfm torch tensorflow report; do \
 		$(PIP) -e ".[$$extra]" || echo "the extra $$extra could not be installed; its rows will say what is missing"; \
 	done
 	touch $@

@@ -92,7 +92,11 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
-    """Tables of the records in a folder, of the data sets, protocols and presets asked for."""
+    return boards.build(recorded(options), options.results)
+
+
+def recorded(options: argparse.Namespace) -> list[records.Record]:
+    """The records in a folder, of the data sets, protocols and presets asked for."""
     for path in options.plugin:
         load_plugin(path)
     found, damaged = records.read_all(options.results)
@@ -106,7 +110,7 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
         found = [record for record in found if record.data["algorithm"]["label"] in presets]
     if not found:
         raise UserError(f"{options.results}: no such records here: 'python -m benchmarks run' makes some")
-    return boards.build(found, options.results)
+    return found
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
