@@ -231,6 +231,12 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="FILE",
         help=f"of RecGauge's own speed, as 'regress' adds to it (default: {history})",
     )
+    report.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FOLDER",
+        help="also write every chart as SVG and PDF, and every table as LaTeX with booktabs (needs Chromium)",
+    )
     report.set_defaults(command="benchmarks.report.command:report")
 
 

@@ -14,7 +14,6 @@ from benchmarks.audit import card as audit_card
 from benchmarks.environment import without_paths
 from benchmarks.records import Record
 from datasets import registry as datasets
-from datasets.download import data_roots, find
 from datasets.errors import UserError
 from datasets.store import load_cached
 
@@ -57,9 +56,8 @@ _SIZES = {"ratings": "n_rows", "users": "n_users", "items": "n_items"}
 def _audit(spec: datasets.DatasetSpec, facts: dict[str, str]) -> str | None:
     """What the data is like, with its long tail and its traps; adds what only the data itself knows to ``facts``."""
     loader = datasets.make_loader(spec.target, spec.options)
-    archive = getattr(loader, "archive", None)
-    if archive and not find([root / name for root in data_roots() for name in archive.folders], loader.files):
-        return None  # 'locate' would fetch it
+    if not loader.at_hand():
+        return None
     try:
         dataset = load_cached(loader, loader.locate())
     except UserError:

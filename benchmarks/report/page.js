@@ -65,7 +65,7 @@ function draw(element, rows) {
 }
 
 for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sort(button));
-form.addEventListener("input", filter);
+for (const event of ["input", "change"]) form.addEventListener(event, filter);  // not every browser fires both
 form.addEventListener("submit", (event) => event.preventDefault());
 function all() {
   filter();
