@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint types slow bench reference clock clean
+.PHONY: run test lint types slow bench reference clock readme clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/core
@@ -30,6 +30,11 @@ reference: $(VENV)/core
 # The published speeds: twenty minutes, on a machine that does nothing else.
 clock: $(VENV)/core
 	$(PY) -m benchmarks run --suite clock --compact --results results/reference/clock
+
+# The leaderboard and the pictures in README.md, of the published results; needs Chromium.
+readme: $(VENV)/core
+	$(PY) -m benchmarks report --results results/reference --config default --dataset ml-latest-small \
+		--out results/runs/reference.html --pictures results/reference --readme README.md
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

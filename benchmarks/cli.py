@@ -237,6 +237,18 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="FOLDER",
         help="also write every chart as SVG and PDF, and every table as LaTeX with booktabs (needs Chromium)",
     )
+    report.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="also take pictures of the page, wide and phone (needs Chromium)",
+    )
+    report.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="also put tables and pictures into this file, where it marks the place",
+    )
     report.set_defaults(command="benchmarks.report.command:report")
 
 

@@ -45,10 +45,17 @@ _Cells = tuple[list[str], list[list[str]]]
 """Headers, and a list of texts for each row."""
 
 
-def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics: Sequence[str] = ()) -> str:
+def render(
+    tables: Sequence[Table],
+    missing: dict[str, str],
+    form: str,
+    metrics: Sequence[str] = (),
+    width: int | None = None,
+) -> str:
     """The tables as ``terminal`` (80 columns wide, or the terminal's width), ``markdown``, ``csv`` or ``json`` text.
 
     ``metrics``: the columns of terminal and Markdown tables instead of the protocol's own; CSV and JSON have all.
+    ``width``: of terminal text, instead of the terminal's.
 
     Raises:
         UserError: no table has a metric of that name.
@@ -61,8 +68,8 @@ def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics:
         return json.dumps(rows_of(tables, missing), indent=1, allow_nan=False)
     if form == "csv":
         return _csv(rows_of(tables, missing))
-    draw = _markdown if form == "markdown" else _terminal
-    parts = [draw(table, metrics) for table in tables]
+    wide = width or max(80, shutil.get_terminal_size().columns)
+    parts = [_markdown(table, metrics) if form == "markdown" else _terminal(table, metrics, wide) for table in tables]
     parts += [f"{place}: not measured: {reason}" for place, reason in missing.items()]
     return "\n\n".join(parts)
 
@@ -296,8 +303,7 @@ def _notes_on_order(table: Table) -> list[str]:
     return notes
 
 
-def _terminal(table: Table, metrics: Sequence[str]) -> str:
-    width = max(80, shutil.get_terminal_size().columns)
+def _terminal(table: Table, metrics: Sequence[str], width: int) -> str:
     widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
     console = Console(file=io.StringIO(), width=widest, highlight=False)
     cells = _cells(table, metrics)

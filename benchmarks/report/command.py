@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -19,12 +18,11 @@ from benchmarks.cli import OK
 from benchmarks.commands import recorded
 from benchmarks.environment import require_our_datasets_package
 from benchmarks.leaderboard import Table
-from benchmarks.report import figures, latex
+from benchmarks.report import figures, latex, readme
 from benchmarks.report.page import page
 from datasets.errors import UserError
 
 FORMATS = ("svg", "pdf")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH_PX = 720
 
 
@@ -40,6 +38,10 @@ def report(options: argparse.Namespace) -> int:
     if options.figures:
         names = write_figures(tables, options.figures)
         print(f"{options.figures}: {', '.join(names)}")
+    pictures = readme.take_pictures(options.out, options.pictures) if options.pictures else []
+    if options.readme:
+        readme.update(options.readme, tables, pictures)
+        print(f"{options.readme}: its leaderboard is that of {options.results}")
     return OK
 
 
@@ -51,8 +53,7 @@ def write_figures(tables: Sequence[Table], folder: Path) -> list[str]:
     """
     from plotly import io
 
-    if not any(map(shutil.which, BROWSERS)):
-        raise UserError("--figures draws with Chromium or Chrome, and neither is installed: apt-get install chromium")
+    readme.browser()  # kaleido draws with it
     drawn, names = [], []
     with records.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -235,6 +236,35 @@ def test_figures_and_tables_for_a_paper(benchmarks: CommandLine, tmp_path: Path)
     lines = table.read_text().splitlines()
     assert "\\toprule" in lines and "\\bottomrule" in lines
     assert sum(line.endswith(r"\\") for line in lines) == 18
+
+
+def test_the_readme_has_the_leaderboard_of_the_reference(benchmarks: CommandLine, tmp_path: Path) -> None:
+    """Made anew it stays as it is; ``make readme`` also takes the pictures."""
+    readme = tmp_path / "README.md"
+    text = (ROOT / "README.md").read_text()
+    begin, end = (text.index(mark) for mark in ("![The report](", "```\nml-latest-small"))
+    readme.write_text(text[:begin] + text[end:].replace("HR@10", "HR@11"))
+    selection = ("--results", str(REFERENCE), "--config", "default", "--dataset", "ml-latest-small")
+    out = ("--out", str(tmp_path / "report.html"))
+    made = benchmarks("report", *selection, *out, "--readme", str(readme), COLUMNS="200")
+    assert made.code == 0, made.err
+    part = slice(text.index("```\nml-latest-small"), text.index("<!-- end of the reference leaderboard -->"))
+    assert text[part] in readme.read_text()
+
+    readme.write_text("no place for it")
+    refused = benchmarks("report", *selection, *out, "--readme", str(readme))
+    assert (refused.code, len(refused.err.splitlines())) == (1, 1)
+    assert readme.read_text() == "no place for it"
+
+
+def test_pictures(benchmarks: CommandLine, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
+    selection = ("--results", str(REFERENCE), "--protocol", "holdout", "--config", "default")
+    made = benchmarks("report", *selection, "--out", str(tmp_path / "report.html"), "--pictures", str(tmp_path))
+    assert made.code == 0, made.err
+    sizes = {path.name: struct.unpack(">II", path.read_bytes()[16:24]) for path in tmp_path.glob("*.png")}
+    assert sizes == {"report-wide.png": (1280, 1900), "report-phone.png": (390, 1000)}
 
 
 def test_without_records_it_says_what_makes_some(benchmarks: CommandLine, tmp_path: Path) -> None:
