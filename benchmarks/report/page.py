@@ -35,7 +35,7 @@ def page(tables: Sequence[Table], found: Sequence[Record], history: Sequence[dic
     template = Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html.j2")
     return template.render(
         title="RecGauge: recommender algorithms compared",
-        about=f"{len(rows)} rows from {len(found)} records, the newest of {newest[:10]}. Higher on a page is better; "
+        about=f"{len(rows)} rows from {len(found)} records, the newest of {newest[:10]}. Best row first; "
         "rows of one group cannot be told apart.",
         footer="Made by RecGauge: python -m benchmarks report",
         filters={
