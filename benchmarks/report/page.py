@@ -49,7 +49,6 @@ def page(tables: Sequence[Table], found: Sequence[Record], history: Sequence[dic
         datasets=_anchored(cards.of_datasets(found), "dataset"),
         algorithms=_anchored(cards.of_algorithms(found), "algorithm"),
         cells=_anchored(cards.of_cells(found), "cell"),
-        rows=rows,
         figures=drawn,
         css=Markup((FOLDER / "page.css").read_text()),
         script=Markup((FOLDER / "page.js").read_text()),
