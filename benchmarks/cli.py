@@ -221,7 +221,13 @@ def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
         allow_abbrev=False,
     )
     _add_selection(report)
-    _add_results(report)
+    report.add_argument(
+        "--results",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="of records; given more than once, the tables of each (default: results/runs)",
+    )
     out, history = Path("report.html"), Path("results/runs/regress.jsonl")
     report.add_argument("--out", type=Path, default=out, metavar="FILE", help=f"to write (default: {out})")
     report.add_argument(

@@ -145,7 +145,7 @@ def _cells(table: Table, metrics: Sequence[str]) -> _Cells:
     return [column.header for column in columns], [[column.text(row) for column in columns] for row in table.rows]
 
 
-def _slices(table: Table) -> dict[str, tuple[str, int]]:
+def slices_of(table: Table) -> dict[str, tuple[str, int]]:
     """Header -> suffix and number of test rows, of the slices that there are; none where no row is cold."""
     found = {}
     for header, suffix in table.protocol.slices.items():
@@ -237,7 +237,7 @@ def notes_on(table: Table) -> list[str]:
     ]
     if table.n_parts > 1:
         notes.append(f"Pooled over {table.n_parts} folds.")
-    notes += [table.protocol.slices_note] if _slices(table) else []
+    notes += [table.protocol.slices_note] if slices_of(table) else []
     notes += _notes_on_speed(table) + _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
     notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
@@ -310,7 +310,7 @@ def _terminal(table: Table, metrics: Sequence[str], width: int) -> str:
     console.print(Text(title(table)))
     console.print(_widest_that_fits(console, width, [_grid(cells, gap=2), _grid(cells, gap=1)]))
     console.print()
-    if slices := _slices(table):
+    if slices := slices_of(table):
         long, short = (_slice_cells(table, slices, "{}\n(n={})", intervals) for intervals in (True, False))
         console.print(Text(_slices_title(table)))
         grids = [_grid(cells, gap) for cells in (long, short) for gap in (2, 1)]
@@ -324,7 +324,7 @@ def _terminal(table: Table, metrics: Sequence[str], width: int) -> str:
         console.print(Text(note), width=width)
     if notes := notes_on_gains(table):
         console.print()
-        console.print(_widest_that_fits(console, width, [_grid(_gains(table), gap) for gap in (2, 1)]))
+        console.print(_widest_that_fits(console, width, [_grid(gains_of(table), gap) for gap in (2, 1)]))
         console.print()
         for note in notes:
             console.print(Text(note), width=width)
@@ -354,13 +354,13 @@ def _grid(cells: _Cells, gap: int) -> RichTable:
 
 def _markdown(table: Table, metrics: Sequence[str]) -> str:
     parts = [f"### {title(table)}", _markdown_table(_cells(table, metrics))]
-    if slices := _slices(table):
+    if slices := slices_of(table):
         parts += [_slices_title(table), _markdown_table(_slice_cells(table, slices, "{} (n={})", intervals=True))]
     if _has_speed(table):
         parts += [_SPEED_TITLE, _markdown_table(_speed_cells(table, ""))]
     parts.append(_markdown_notes(notes_on(table)))
     if notes := notes_on_gains(table):
-        parts += [_markdown_table(_gains(table)), _markdown_notes(notes)]
+        parts += [_markdown_table(gains_of(table)), _markdown_notes(notes)]
     return "\n\n".join(parts)
 
 
@@ -379,7 +379,7 @@ def _markdown_table(cells: _Cells) -> str:
 # --- default → tuned, a block below the table ------------------------------------------------------------------------
 
 
-def _gains(table: Table) -> _Cells:
+def gains_of(table: Table) -> _Cells:
     """Headers and cells, one line for each algorithm that has both rows."""
     headers = ["default → tuned", "default", "tuned", "diff", "95 %", "p", "trials", "s", "bound by"]
     rows = [] if table.tuning is None else table.tuning["rows"]

@@ -33,8 +33,8 @@ class Loader(ABC):
         """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""
 
     def at_hand(self) -> bool:
-        """Whether ``locate`` answers without fetching anything."""
-        return True
+        """Whether ``locate`` is known to answer without fetching anything; asked of loaders that may fetch."""
+        return False
 
     def generated(self) -> Path | None:
         """The folder that ``locate`` fills on first use, for loaders that generate their files."""

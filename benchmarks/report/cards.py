@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from algorithms import registry as algorithms
 from algorithms.config import describe, shown
+from benchmarks import plan
 from benchmarks.audit import card as audit_card
 from benchmarks.environment import without_paths
+from benchmarks.listing import citation_of_module
 from benchmarks.records import Record
 from datasets import registry as datasets
 from datasets.errors import UserError
+from datasets.loader import Loader
 from datasets.store import load_cached
 
+AUDITED_ROWS = 2_000_000
 LAST_LINES = 40
 """Of a failed cell's log, which ends with the reason."""
 
@@ -32,37 +36,43 @@ class Card:
 
 
 def of_datasets(records: Sequence[Record]) -> list[Card]:
-    """Terms, sizes and notes of each recorded data set; its audit where the data is at hand. Nothing is fetched."""
-    first = {record.data["dataset"]["name"]: record.data["dataset"] for record in records}
-    return [_of_dataset(data) for _, data in sorted(first.items())]
+    """Terms, sizes and notes of each recorded data set, its audit where that data is at hand; nothing is fetched."""
+    recorded = {(record.data["dataset"]["name"], record.data["dataset"]["fingerprint"]): record for record in records}
+    return [_of_dataset(record.data["dataset"]) for _, record in sorted(recorded.items(), key=lambda each: each[0])]
 
 
 def _of_dataset(data: dict[str, Any]) -> Card:
-    name = data["name"]
     facts = {label: f"{data[field]:,}" for label, field in _SIZES.items()}
     facts["fingerprint"] = data["fingerprint"]
-    texts = {}
-    spec = datasets.DATASETS.get(name)
-    if spec is not None:
-        facts["licence"] = spec.licence
-        audit = _audit(spec, facts)
-        texts = {"audit": audit} if audit else {}
-    return Card(name, spec.summary if spec else "a file of the user's own, or one with other options", facts, texts)
+    facts |= {name.replace("_", " "): f"{count:,}" for name, count in data.get("notes", {}).items() if count}
+    try:
+        spec = plan.dataset_spec(data["name"])
+    except UserError:
+        return Card(data["name"], "a file of the user's own, or of a plug-in", facts, {})
+    loader = datasets.make_loader(spec.target, spec.options)
+    facts |= {"licence": spec.licence, "citation": citation_of_module(loader)}
+    return Card(
+        data["name"], spec.summary, {k: v for k, v in facts.items() if v}, {"audit": _audit(spec, loader, data)}
+    )
 
 
 _SIZES = {"ratings": "n_rows", "users": "n_users", "items": "n_items"}
 
 
-def _audit(spec: datasets.DatasetSpec, facts: dict[str, str]) -> str | None:
-    """What the data is like, with its long tail and its traps; adds what only the data itself knows to ``facts``."""
-    loader = datasets.make_loader(spec.target, spec.options)
-    if not loader.at_hand():
-        return None
+def _audit(spec: datasets.DatasetSpec, loader: Loader, data: dict[str, Any]) -> str:
+    """What the data is like, with its long tail and its traps, or why that is not said."""
+    again = f"not audited here: python -m benchmarks list {data['name']}"
+    generated = loader.generated()
+    if data["n_rows"] > AUDITED_ROWS:
+        return f"{again} (it is large)"
+    if (spec.fetchable and not loader.at_hand()) or (generated is not None and not generated.is_dir()):
+        return f"{again} (it is not on this machine)"
     try:
         dataset = load_cached(loader, loader.locate())
-    except UserError:
-        return None
-    facts |= {"licence": dataset.licence, "citation": dataset.citation} if dataset.citation else {}
+    except UserError as error:
+        return f"{again} ({error})"
+    if dataset.fingerprint != data["fingerprint"]:
+        return f"{again} (what is here has another fingerprint)"
     return "\n".join(line.strip() for line in audit_card(dataset))
 
 
@@ -107,12 +117,18 @@ def _of_cell(record: Record) -> Card:
         "device": f"{data['device']}, {data['threads']} thread{'s' if data['threads'] != 1 else ''}",
         "split fingerprint": record.split_fingerprint,
         "data fingerprint": data["dataset"]["fingerprint"],
-        "hardware": f"{data['hardware']['cpu']}, {data['hardware']['cores']} cores",
+        "hardware": ", ".join(
+            [data["hardware"]["cpu"], f"{data['hardware']['cores']} cores", *data["hardware"]["gpus"]]
+        ),
+        "hardware fingerprint": data["hardware_fingerprint"],
+        "protocol": _line(data["protocol"]["config"]),
+        "configuration": _line(data["algorithm"]["config"]),
+        "limits": _line(data["limits"]),
+        "environment": _line(data["environment"]),
     }
-    texts = {
-        "configuration": _pretty(data["algorithm"]["config"]),
-        "environment": _pretty(data["environment"]),
-    }
+    if data["algorithm"].get("tuned"):
+        facts["tuned by"] = data["algorithm"]["tuned"]["study"]
+    texts = {}
     log = record.path.with_suffix(".log")
     if data["status"] != "ok" and log.is_file():
         lines = without_paths(log.read_text(errors="replace")).splitlines()
@@ -120,5 +136,8 @@ def _of_cell(record: Record) -> Card:
     return Card(name, data["status"], facts, texts)
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True)
+def _line(values: Mapping[str, Any]) -> str:
+    """``factors=50, layers=[64, 32]``; what is nested is JSON."""
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )

@@ -9,6 +9,9 @@ from typing import Any
 from benchmarks import render
 from benchmarks.leaderboard import Row, Table
 
+_BEYOND = {"MRR": "mrr", "diversity": "diversity@10", "novelty": "novelty@10", "coverage": "coverage@10"}
+"""Figures that the protocol's own columns leave out."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -38,25 +41,35 @@ def of_table(table: Table) -> list[Column]:
 
 
 def _shown(column: Column, row: Row) -> bool:
-    return column.value(row) not in (None, "", 0.0) or column.name in ("group", "algorithm")
+    return column.value(row) not in (None, "")
 
 
 def _all(table: Table) -> list[Column]:
     return [
-        Column("group", "rank group", "group", lambda row: row["group"], str),
+        Column("grp", "rank group", "group", lambda row: row["group"], str),
         Column("algorithm", "name", "algorithm", render.marked_name, str, kind="text"),
         *(_metric(header, name) for header, name in table.protocol.columns.items()),
         Column("sd", "spread over model seeds", "spread", lambda row: row["spread"], render.fraction),
-        *(_metric(f"{header} {part}", f"{name}/{part}") for part, header, name in _slices(table)),
-        _cost("fit s", "seconds of a fit", "fit_s", render.seconds_text),
+        Column("way", "way from the baseline to the oracle", "to_oracle", _way, render.fraction),
+        *(
+            _metric(f"{header} {part}", f"{name}{suffix}")
+            for part, (suffix, _) in render.slices_of(table).items()
+            for header, name in table.protocol.slice_columns.items()
+        ),
+        *(_metric(header, name) for header, name in _BEYOND.items()),
+        _cost("fit s", "seconds of a fit", "fit_s", render.seconds_text, _fit_range),
         _cost("search s", "seconds of the fits before it", "search_s", render.seconds_text),
         _cost("rows/s", "training rows a second", "train_per_s", render.count_text),
+        _cost("samples/s", "training rows and drawn negatives a second", "samples_per_s", render.count_text),
         _cost("pairs/s", "scored pairs a second", "pairs_per_s", render.count_text),
         _cost("users/s", "lists a second", "users_per_s", render.count_text),
         _cost("p50 ms", "milliseconds for one user, median", "p50_ms", render.milliseconds_text),
         _cost("p99 ms", "milliseconds for one user, 99 %", "p99_ms", render.milliseconds_text),
         _cost("MiB", "peak memory", "peak_rss_bytes", render.mebibytes_text),
         _cost("GPU MiB", "peak GPU memory", "peak_gpu_bytes", render.mebibytes_text),
+        _cost(
+            "GPU process MiB", "what the driver says that the process held", "gpu_process_bytes", render.mebibytes_text
+        ),
         _cost("model MiB", "size of the model", "model_bytes", render.model_size_text),
         Column("status", "status", "status", _not_ok, str, kind="text"),
     ]
@@ -79,22 +92,24 @@ def _metric(header: str, name: str) -> Column:
     return Column(header, name, name, mean, render.fraction, interval)
 
 
-def _slices(table: Table) -> list[tuple[str, str, str]]:
-    """(part, header, metric) of the slices that a row has, such as warm and cold-item."""
-    parts = dict.fromkeys(
-        name.removeprefix(f"{metric}/")
-        for metric in table.protocol.slice_columns.values()
-        for row in table.rows
-        for name in row["metrics"]
-        if name.startswith(f"{metric}/") and "full" not in name
-    )
-    return [(part, header, name) for part in parts for header, name in table.protocol.slice_columns.items()]
+def _way(row: Row) -> float | None:
+    return None if row["to_oracle"] is None else row["to_oracle"]["mean"]
 
 
-def _cost(header: str, meaning: str, name: str, text: Callable[[Any], str]) -> Column:
+def _fit_range(row: Row) -> str:
+    """The shortest and the longest of several timed fits."""
+    found = row["cost"]["fit_s"]
+    if not found or found["low"] == found["high"]:
+        return ""
+    return f"{render.seconds_text(found['low'])}–{render.seconds_text(found['high'])}"
+
+
+def _cost(
+    header: str, meaning: str, name: str, text: Callable[[Any], str], interval: Callable[[Row], str] = lambda row: ""
+) -> Column:
     def value(row: Row) -> Any:
         found = row["cost"][name]
         figure = found["median"] if isinstance(found, dict) else found
         return None if name == "search_s" and not figure else figure  # a row without a search took no time for it
 
-    return Column(header, meaning, name, value, text)
+    return Column(header, meaning, name, value, text, interval)

@@ -11,26 +11,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import render
 from benchmarks.leaderboard import Row, Table, row_name
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x")
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star")
+"""As many as share no factor with the colours: 42 series differ in one of the two."""
+UNRANKED = {"color": "#999999", "symbol": "x"}
 FULL = "/full"
 DIVERSITY = "diversity@10"
 ROW_PX = 24
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its heading and, in a sentence, what it shows."""
+    """A figure with its heading and, in a sentence, what it shows.
+
+    ``listed``: whether its numbers are in no table, so that the page lists them.
+    """
 
     name: str
     title: str
     text: str
     figure: Figure
+    listed: bool = False
 
 
 def charts(table: Table) -> list[Chart]:
@@ -50,7 +58,7 @@ def charts(table: Table) -> list[Chart]:
 
 def intervals(table: Table) -> Chart | None:
     """The primary figure of every row with its interval."""
-    rows = _with_figure(table)
+    rows = _measured(table)
     if not rows:
         return None
     primary = table.protocol.primary
@@ -89,7 +97,7 @@ def throughput(table: Table) -> Chart | None:
 def _against_cost(
     table: Table, name: str, title: str, cost: Callable[[Row], float | None], axis: str, lower: bool
 ) -> Chart | None:
-    rows = [row for row in _with_figure(table) if cost(row)]
+    rows = [row for row in _ranked(table) if cost(row)]
     if len(rows) < 2:
         return None
     primary = table.protocol.primary
@@ -111,12 +119,13 @@ def _against_cost(
         y=[_mean(row, primary) for row in best],
         mode="lines",
         line={"color": COLOURS[-1], "dash": "dot"},
+        customdata=[_id(table, row) for row in best],
         hoverinfo="skip",
         name="Pareto front",
     )
     figure.update_xaxes(title=axis, type="log")
     figure.update_yaxes(title=primary)
-    text = f"The dotted line, the Pareto front, joins the rows that no other beats in both: {_names(best)}."
+    text = f"The dotted line, the Pareto front, joins those of all rows that no other beats in both: {_names(best)}."
     return Chart(name, title, text, figure)
 
 
@@ -135,7 +144,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def order(table: Table) -> Chart | None:
     """The place of every default row by sampled and by full-catalogue figure."""
     primary, full = table.protocol.primary, table.protocol.primary + FULL
-    rows = [row for row in _with_figure(table) if row["label"] == "default" and full in row["metrics"]]
+    rows = [row for row in _ranked(table) if row["label"] == "default" and _has(row, full)]
     if len(rows) < 2:
         return None
     sampled, complete = _places(rows, primary), _places(rows, full)
@@ -145,12 +154,13 @@ def order(table: Table) -> Chart | None:
             x=["sampled", "full"],
             y=[sampled[index], complete[index]],
             text=["", f"  {_label(row)}"],
+            hovertext=[_label(row)] * 2,
             mode="lines+markers+text",
             textposition="middle right",
-            line={"color": COLOURS[index % len(COLOURS)]},
-            marker={"symbol": SYMBOLS[index // len(COLOURS) % len(SYMBOLS)]},
+            marker=_mark(index),
             customdata=[_id(table, row)] * 2,
-            hovertemplate=f"{_label(row)}: place %{{y}} %{{x}}<extra></extra>",
+            hovertemplate="%{hovertext}: place %{y} %{x}<extra></extra>",
+            name=_label(row),
             showlegend=False,
         )
     figure.update_xaxes(range=[-0.2, 2.2])
@@ -158,22 +168,24 @@ def order(table: Table) -> Chart | None:
     flipped = flips(rows, primary, full)
     pairs = ", ".join(f"{row_name(a)} / {row_name(b)}" for a, b in flipped)
     text = f"{len(flipped)} of {len(rows) * (len(rows) - 1) // 2} pairs change their order: {pairs or 'none'}."
-    return Chart("order", "Sampled against full-catalogue order", text, figure)
+    return Chart("order", "Sampled against full-catalogue order", text, figure, listed=True)
 
 
 def flips(rows: Sequence[Row], first: str, second: str) -> list[tuple[Row, Row]]:
     """Pairs of rows that two metrics, both higher is better, put in opposite orders."""
-    return [
-        (a, b)
-        for a, b in itertools.combinations(rows, 2)
-        if (_mean(a, first) - _mean(b, first)) * (_mean(a, second) - _mean(b, second)) < 0
-    ]
+    return [(a, b) for a, b in itertools.combinations(rows, 2) if _sign(a, b, first) * _sign(a, b, second) < 0]
+
+
+def _sign(a: Row, b: Row, metric: str) -> int:
+    """1, 0 or -1 as ``a`` is above, equal to or below ``b``; sums in another order are no difference."""
+    difference = _mean(a, metric) - _mean(b, metric)
+    return 0 if abs(difference) < ROUNDING else 1 if difference > 0 else -1
 
 
 def diversity(table: Table) -> Chart | None:
     """Diversity of the lists against accuracy; rows of one algorithm, such as a sweep, are joined."""
     primary = table.protocol.primary
-    rows = [row for row in _with_figure(table) if DIVERSITY in row["metrics"]]
+    rows = [row for row in _ranked(table) if _has(row, DIVERSITY)]
     if len(rows) < 2:
         return None
     figure = _figure()
@@ -185,11 +197,7 @@ def diversity(table: Table) -> Chart | None:
             y=[_mean(row, primary) for row in own],
             text=[_label(row) for row in own],
             mode="lines+markers" if len(own) > 1 else "markers",
-            marker={
-                "color": COLOURS[place % len(COLOURS)],
-                "symbol": SYMBOLS[place // len(COLOURS) % len(SYMBOLS)],
-                "size": 9,
-            },
+            marker=_mark(place),
             customdata=[_id(table, row) for row in own],
             hovertemplate="%{text}: %{y:.4f}, diversity %{x:.4f}<extra></extra>",
             name=html.escape(name),
@@ -203,25 +211,22 @@ def diversity(table: Table) -> Chart | None:
 
 def slices(table: Table) -> Chart | None:
     """The primary figure on warm rows and on cold users and items apart."""
-    primary = table.protocol.primary
-    rows = _with_figure(table)
-    found = dict.fromkeys(
-        name for row in rows for name in row["metrics"] if name.startswith(f"{primary}/") and not _is_full(name)
-    )
+    primary, rows, found = table.protocol.primary, _measured(table), render.slices_of(table)
     if not found:
         return None
     figure = _figure(height=120 + ROW_PX * len(rows))
-    for place, name in enumerate(found):
-        own = [row for row in rows if name in row["metrics"] and row["metrics"][name]["mean"] is not None]
+    for place, (part, (suffix, n)) in enumerate(found.items()):
+        name = primary + suffix
+        own = [row for row in rows if _has(row, name)]
         figure.add_scatter(
             x=[_mean(row, name) for row in own],
             y=[_label(row) for row in own],
             error_x=_error_bars([row["metrics"][name] for row in own]),
             mode="markers",
-            marker={"color": COLOURS[place % len(COLOURS)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8},
+            marker=_mark(place),
             customdata=[_id(table, row) for row in own],
             hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-            name=name.removeprefix(f"{primary}/"),
+            name=f"{part} (n={n:,})",
         )
     figure.update_xaxes(title=primary)
     figure.update_yaxes(autorange="reversed", automargin=True)
@@ -241,7 +246,7 @@ def gains(table: Table) -> Chart | None:
             x=[row[label] for row in rows],
             y=[html.escape(row["algorithm"]) for row in rows],
             mode="markers",
-            marker={"color": COLOURS[place], "symbol": SYMBOLS[place], "size": 9},
+            marker=_mark(place),
             customdata=[ids.get((row["algorithm"], label)) for row in rows],
             hovertemplate=f"%{{y}}, {label}: %{{x:.4f}}<extra></extra>",
             name=label,
@@ -263,25 +268,27 @@ def expected_best(table: Table) -> Chart | None:
             x=list(range(1, len(values) + 1)),
             y=values,
             mode="lines+markers",
-            line={"color": COLOURS[place % len(COLOURS)]},
-            marker={"symbol": SYMBOLS[place // len(COLOURS) % len(SYMBOLS)]},
+            marker=_mark(place),
             name=html.escape(name),
         )
     figure.update_xaxes(title="trials")
     figure.update_yaxes(title="expected best on validation rows")
     figure.update_layout(showlegend=True)
     text = "What the best of n trials is to be expected to reach: whose curve is flat has little to gain from more."
-    return Chart("expected-best", "What more trials would bring", text, figure)
+    return Chart("expected-best", "What more trials would bring", text, figure, listed=True)
 
 
 def history(lines: Iterable[Mapping[str, Any]]) -> Chart | None:
     """RecGauge's own speed over the runs of ``regress``: each benchmark's ratio by its baseline."""
     points: dict[str, list[tuple[str, float]]] = {}
-    for line in lines:
+    against_baseline = [line for line in lines if line["base"] is None]
+    machines = {line["hardware_fingerprint"] for line in against_baseline}
+    for line in against_baseline:
+        machine = f" on {line['hardware_fingerprint'][:6]}" if len(machines) > 1 else ""
         for path, found in line["benchmarks"].items():
             if found["measured"]:
                 last = found["measured"][-1]
-                points.setdefault(path, []).append((line["date"], last["ratio"] / last["before"]))
+                points.setdefault(path + machine, []).append((line["date"], last["ratio"] / last["before"]))
     if not points:
         return None
     figure = _figure(height=480)
@@ -290,14 +297,13 @@ def history(lines: Iterable[Mapping[str, Any]]) -> Chart | None:
             x=[date for date, _ in values],
             y=[change for _, change in values],
             mode="lines+markers",
-            line={"color": COLOURS[place % len(COLOURS)]},
-            marker={"symbol": SYMBOLS[place // len(COLOURS) % len(SYMBOLS)]},
+            marker=_mark(place),
             name=html.escape(path),
         )
     figure.update_yaxes(title="ratio, baseline = 1")
     figure.update_layout(showlegend=True)
     text = "Each line is a benchmark of RecGauge itself, each point a run of 'regress': 1.3 takes 30 % longer."
-    return Chart("history", "RecGauge's own speed", text, figure)
+    return Chart("history", "RecGauge's own speed", text, figure, listed=True)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -310,9 +316,18 @@ def _figure(height: int = 420) -> Figure:
     return Figure(layout={"height": height, "margin": margin, "showlegend": False, "hovermode": "closest"})
 
 
-def _with_figure(table: Table) -> list[Row]:
-    """Rows with a primary figure, in the table's order."""
-    return [row for row in table.rows if (row["metrics"].get(table.protocol.primary) or {}).get("mean") is not None]
+def _measured(table: Table) -> list[Row]:
+    """Rows that were measured whole, in the table's order."""
+    return [row for row in table.rows if row["status"] == "ok" and _has(row, table.protocol.primary)]
+
+
+def _ranked(table: Table) -> list[Row]:
+    """Those of them that compete: the oracle does not."""
+    return [row for row in _measured(table) if row["rank"] is not None]
+
+
+def _has(row: Row, metric: str) -> bool:
+    return (row["metrics"].get(metric) or {}).get("mean") is not None
 
 
 def _mean(row: Row, metric: str) -> float:
@@ -334,10 +349,6 @@ def _id(table: Table, row: Row) -> int:
     return table.rows.index(row)
 
 
-def _is_full(name: str) -> bool:
-    return f"{name}/".find(f"{FULL}/") >= 0
-
-
 def _error_bars(figures: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
     def arm(figure: Mapping[str, float | None], edge: str, sign: int) -> float:
         value, mean = figure[edge], figure["mean"]
@@ -351,13 +362,14 @@ def _error_bars(figures: Sequence[Mapping[str, float | None]]) -> dict[str, Any]
     }
 
 
+def _mark(place: int) -> dict[str, Any]:
+    return {"color": COLOURS[place % len(COLOURS)], "symbol": SYMBOLS[place % len(SYMBOLS)], "size": 9}
+
+
 def _group_markers(rows: Sequence[Row]) -> dict[str, Any]:
-    groups = [(row["group"] or 1) - 1 for row in rows]
-    return {
-        "color": [COLOURS[group % len(COLOURS)] for group in groups],
-        "symbol": [SYMBOLS[group % len(SYMBOLS)] for group in groups],
-        "size": 9,
-    }
+    """A colour and symbol for each rank group; the oracle, which has none, is grey."""
+    marks = [UNRANKED if row["group"] is None else _mark(row["group"] - 1) for row in rows]
+    return {"color": [mark["color"] for mark in marks], "symbol": [mark["symbol"] for mark in marks], "size": 9}
 
 
 def _names(rows: Sequence[Row]) -> str:
@@ -365,5 +377,5 @@ def _names(rows: Sequence[Row]) -> str:
 
 
 def _places(rows: Sequence[Row], metric: str) -> list[int]:
-    ordered = sorted(range(len(rows)), key=lambda index: -_mean(rows[index], metric))
-    return [ordered.index(index) + 1 for index in range(len(rows))]
+    """The place of each row, 1 the best; equal rows share one."""
+    return [1 + sum(_sign(other, row, metric) > 0 for other in rows) for row in rows]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from benchmarks.leaderboard import Row, Table, title
+from benchmarks import render
+from benchmarks.leaderboard import Row, Table
 from benchmarks.report import columns
 from benchmarks.report.columns import Column
 
@@ -17,12 +18,12 @@ _SPECIAL = {
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
     "²": "$^2$",
-    "–": "--",
+    "–": "{--}",
     "·": r"$\cdot$",
 }
 
 
-def tabular(table: Table) -> str:
+def tabular(title: str, table: Table) -> str:
     """A ``tabular`` with a rule between rank groups; needs ``\\usepackage{booktabs}``."""
     shown = columns.of_table(table)
     alignment = "".join("l" if column.kind == "text" else "r" for column in shown)
@@ -30,7 +31,8 @@ def tabular(table: Table) -> str:
     body = "\n\\midrule\n".join("\n".join(_line(row, shown) for row in rows) for rows in groups)
     return "\n".join(
         [
-            f"% {title(table)}",
+            f"% {title}",
+            *(f"% {note}" for note in render.notes_on(table)),
             f"\\begin{{tabular}}{{{alignment}}}",
             "\\toprule",
             " & ".join(escape(column.header) for column in shown) + r" \\",
@@ -56,5 +58,12 @@ def _text(row: Row, column: Column) -> str:
     value = column.value(row)
     if value is None:
         return ""
+    escaped = _number if column.kind == "number" else escape
     interval = column.interval(row)
-    return escape(column.text(value)) + (f" {{\\scriptsize {escape(interval)}}}" if interval else "")
+    return escaped(column.text(value)) + (f" {{\\scriptsize {_number(interval)}}}" if interval else "")
+
+
+def _number(text: str) -> str:
+    """With a minus for each hyphen, and a dash that a minus after it does not lengthen."""
+    low, dash, high = (part.replace("-", "$-$") for part in text.partition("–"))
+    return f"{low}{'{--}' if dash else ''}{high}"

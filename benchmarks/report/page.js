@@ -30,7 +30,7 @@ function filter() {
   let shown = 0;
   for (const board of document.querySelectorAll(".board")) {
     const kept = new Set();
-    for (const row of board.querySelectorAll("tbody tr")) {
+    for (const row of board.querySelectorAll("tbody tr[data-row]")) {
       row.hidden = !matches(row, board);
       if (!row.hidden) kept.add(Number(row.dataset.row));
     }
@@ -48,7 +48,7 @@ function kept(trace, rows) {
   const some = (values) => (Array.isArray(values) ? places.map((place) => values[place]) : values);
   const marker = trace.marker && { ...trace.marker, color: some(trace.marker.color), symbol: some(trace.marker.symbol) };
   const bars = trace.error_x && { ...trace.error_x, array: some(trace.error_x.array), arrayminus: some(trace.error_x.arrayminus) };
-  return { ...trace, x: some(trace.x), y: some(trace.y), text: some(trace.text), customdata: some(trace.customdata), marker, error_x: bars };
+  return { ...trace, x: some(trace.x), y: some(trace.y), text: some(trace.text), hovertext: some(trace.hovertext), customdata: some(trace.customdata), marker, error_x: bars };
 }
 
 function draw(element, rows) {
@@ -60,8 +60,13 @@ function draw(element, rows) {
     xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis), legend: { orientation: "h", y: -0.2 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: ink },
   };
-  const coloured = (trace) => (trace.error_x ? { ...trace, error_x: { ...trace.error_x, color: faint } } : trace);
-  Plotly.react(element, figure.data.map((trace) => coloured(kept(trace, rows))), layout, { responsive: true, displaylogo: false });
+  const outlined = (trace) => ({ ...trace, marker: { ...trace.marker, line: { color: faint, width: 1 } } });
+  const coloured = (trace) => outlined(trace.error_x ? { ...trace, error_x: { ...trace.error_x, color: faint } } : trace);
+  const traces = figure.data.map((trace) => coloured(kept(trace, rows)));
+  element.parentElement.hidden = traces.every((trace) => trace.x.length === 0);
+  // Plotly offers to upload a figure; nothing leaves this page.
+  const config = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" };
+  if (!element.parentElement.hidden) Plotly.react(element, traces, layout, config);
 }
 
 for (const button of document.querySelectorAll("thead button")) button.addEventListener("click", () => sort(button));
@@ -72,4 +77,8 @@ function all() {
   for (const chart of document.querySelectorAll("#speed .chart")) draw(chart, null);
 }
 dark.addEventListener("change", all);
+matchMedia("print").addEventListener("change", all);  // paper is light, and of another width
+addEventListener("beforeprint", () => {
+  for (const card of document.querySelectorAll("#datasets details, #algorithms details")) card.open = true;
+});
 all();

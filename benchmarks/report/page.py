@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,35 @@ from benchmarks.report.columns import Column
 FOLDER = Path(__file__).parent
 
 
-def page(tables: Sequence[Table], found: Sequence[Record], history: Sequence[dict[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Board:
+    """A table under a title that no other has."""
+
+    title: str
+    table: Table
+
+
+def page(made: Sequence[Board], found: Sequence[Record], history: Sequence[dict[str, Any]]) -> str:
     """The HTML of the report: tables that can be read without a script, charts, cards; all that is data is escaped."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    views = [_board(table, place) for place, table in enumerate(tables)]
+    algorithms = _anchored(cards.of_algorithms(found), "algorithm")
+    card_of = {card["name"]: card["anchor"] for card in algorithms}
+    views = [_board(board, place, card_of) for place, board in enumerate(made)]
     speed = figures.history(history)
     drawn = {chart["anchor"]: chart["figure"] for view in views for chart in view["charts"]}
     speed_view = None if speed is None else _chart(speed, "speed-history")
     if speed_view is not None:
         drawn["speed-history"] = speed_view["figure"]
-    rows = boards.rows_of(tables, {})
+    rows = boards.rows_of([board.table for board in made], {})
     newest = max(record.data["created"] for record in found)
     template = Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html.j2")
     return template.render(
         title="RecGauge: recommender algorithms compared",
         about=f"{len(rows)} rows from {len(found)} records, the newest of {newest[:10]}. Best row first; "
-        "rows of one group cannot be told apart.",
+        "a group is its best row and those that cannot be told from it.",
         footer="Made by RecGauge: python -m benchmarks report",
         filters={
             "data set": _values(rows, "dataset"),
@@ -47,7 +58,7 @@ def page(tables: Sequence[Table], found: Sequence[Record], history: Sequence[dic
         boards=views,
         history=speed_view,
         datasets=_anchored(cards.of_datasets(found), "dataset"),
-        algorithms=_anchored(cards.of_algorithms(found), "algorithm"),
+        algorithms=algorithms,
         cells=_anchored(cards.of_cells(found), "cell"),
         figures=drawn,
         css=Markup((FOLDER / "page.css").read_text()),
@@ -59,25 +70,28 @@ def page(tables: Sequence[Table], found: Sequence[Record], history: Sequence[dic
 # -- a leaderboard ----------------------------------------------------------------------------------------------------
 
 
-def _board(table: Table, place: int) -> dict[str, Any]:
-    anchor = f"board-{place}"
+def _board(board: Board, place: int, card_of: Mapping[str, str]) -> dict[str, Any]:
+    table, anchor = board.table, f"board-{place}"
     shown = columns.of_table(table)
     return {
         "anchor": anchor,
-        "title": boards.title(table),
+        "title": board.title,
         "dataset": table.dataset,
         "protocol": table.protocol_name,
         "columns": shown,
-        "rows": [_row(row, index, shown) for index, row in enumerate(table.rows)],
-        "notes": [*render.notes_on(table), *render.notes_on_gains(table)],
+        "rows": [_row(row, index, shown, card_of) for index, row in enumerate(table.rows)],
+        "notes": render.notes_on(table),
+        "gains": render.gains_of(table) if render.notes_on_gains(table) else None,
+        "notes_on_gains": render.notes_on_gains(table),
         "charts": [_chart(chart, f"{anchor}-{chart.name}") for chart in figures.charts(table)],
     }
 
 
-def _row(row: Row, index: int, shown: Sequence[Column]) -> dict[str, Any]:
+def _row(row: Row, index: int, shown: Sequence[Column], card_of: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": index,
         "name": row_name(row),
+        "card": card_of.get(row["algorithm"]),
         "device": row["device"],
         "label": row["label"],
         "group_parity": (row["group"] or 0) % 2,
@@ -100,6 +114,7 @@ def _chart(chart: figures.Chart, anchor: str) -> dict[str, Any]:
         "title": chart.title,
         "text": chart.text,
         "height": figure["layout"]["height"],
+        "points": _points(figure) if chart.listed else [],
         "figure": figure,
     }
 
@@ -110,3 +125,12 @@ def _anchored(some: Sequence[cards.Card], kind: str) -> list[dict[str, Any]]:
 
 def _values(rows: Sequence[Row], field: str) -> list[str]:
     return sorted({str(row[field]) for row in rows if row[field] is not None})
+
+
+def _points(figure: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Name and points of each series, for those who cannot see or point at a chart."""
+    series = []
+    for trace in figure["data"]:
+        points = [f"{x}: {y:.4g}" for x, y in zip(trace["x"], trace["y"], strict=True)]
+        series.append((html.unescape(trace.get("name", "")), points))
+    return series

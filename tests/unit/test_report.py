@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.report.figures import flips, pareto_front
-from benchmarks.report.latex import escape
+from benchmarks.report.figures import COLOURS, SYMBOLS, _mark, flips, pareto_front
+from benchmarks.report.latex import _number, escape
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -48,9 +48,19 @@ def test_flips_are_pairs_in_opposite_orders() -> None:
         ("95 %", r"95 \%"),
         ("als (factors=64)", "als (factors=64)"),
         ("a_b", r"a\_b"),
-        (".7–.8", ".7--.8"),
+        (".7–.8", ".7{--}.8"),
         ("R²", "R$^2$"),
     ],
 )
 def test_latex_gets_what_it_can_read(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+def test_a_negative_bound_keeps_its_sign() -> None:
+    assert _number("-.050–-.010") == "$-$.050{--}$-$.010"
+    assert _number(".745–.807") == ".745{--}.807"
+
+
+def test_series_differ_in_colour_or_symbol() -> None:
+    marks = [_mark(place) for place in range(len(COLOURS) * len(SYMBOLS))]
+    assert len({(mark["color"], mark["symbol"]) for mark in marks}) == 42

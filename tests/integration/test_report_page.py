@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -27,11 +28,22 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict
     command, results = CommandLine(folder), ("--results", str(REFERENCE))
     history = folder / "regress.jsonl"
     measured = [{"ratio": 1.3, "before": 1.0, "p": 1e-9}]
-    line = {"date": "2026-11-01T10:00:00+00:00", "benchmarks": {"fit/als": {"status": "ok", "measured": measured}}}
-    history.write_text(json.dumps(line) + "\nnot json\n")
+    line = {
+        "date": "2026-11-01T10:00:00+00:00",
+        "base": None,
+        "hardware_fingerprint": "abc",
+        "benchmarks": {"fit/als": {"status": "ok", "measured": measured}},
+    }
+    lines = [line, {**line, "base": "HEAD~1"}, 5]  # against another commit: no point on a line of baselines
+    history.write_text("\n".join(map(json.dumps, lines)) + "\nnot json\n")
     made = command("report", *results, "--out", str(folder / "report.html"), "--history", str(history))
     assert made.code == 0, made.err
-    assert "regress.jsonl:2: not a line of regress, left out" in made.err
+    assert [f"regress.jsonl:{number}: not a line of regress" in made.err for number in range(1, 5)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     rows = command("leaderboard", *results, "--format", "json")
     return folder / "report.html", json.loads(rows.out)
 
@@ -70,6 +82,8 @@ def test_it_opens_without_an_error_and_needs_no_network(opened: Any) -> None:
     asked = opened.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert [name for name in asked if not name.startswith("data:")] == []
     assert opened.execute_script("return document.querySelectorAll('.chart .plot-container').length") >= 14
+    buttons = opened.execute_script("return [...document.querySelectorAll('.modebar-btn')].map((b) => b.dataset.title)")
+    assert buttons and not [title for title in buttons if "Share" in title or "Cloud" in title]
 
 
 def test_a_chart_has_as_many_points_as_its_table_has_rows(
@@ -86,7 +100,9 @@ def test_a_chart_has_as_many_points_as_its_table_has_rows(
 
 def test_columns_sort_both_ways_and_by_number(opened: Any) -> None:
     def column() -> list[str]:
-        script = "return [...document.querySelectorAll('#board-0 tbody tr')].map((row) => row.cells[2].dataset.value)"
+        script = (
+            "return [...document.querySelectorAll('#board-0 tr[data-row]')].map((row) => row.cells[2].dataset.value)"
+        )
         return list(opened.execute_script(script))
 
     button = opened.find_elements("css selector", "#board-0 thead button")[2]
@@ -104,7 +120,7 @@ def test_filters_leave_rows_and_their_points(opened: Any) -> None:
         Select(opened.find_element("name", name)).select_by_visible_text(value)
 
     choose("preset", "tuned")
-    shown = opened.find_elements("css selector", "#board-0 tbody tr:not([hidden])")
+    shown = opened.find_elements("css selector", "#board-0 tr[data-row]:not([hidden])")
     assert len(shown) == 17 and all("(tuned)" in row.text for row in shown)
     assert points(opened, "board-0-intervals") == 17
     choose("protocol", "holdout")
@@ -184,6 +200,21 @@ def test_every_number_is_the_jsons(reference: tuple[Path, list[dict[str, Any]]])
 def test_charts_are_of_the_same_numbers(opened: Any, reference: tuple[Path, list[dict[str, Any]]]) -> None:
     drawn = opened.execute_script("return figures['board-0-intervals'].data[0].x")
     assert drawn == [row["metrics"]["hr@10"]["mean"] for row in reference[1] if row["protocol"] == "leave-one-out"]
+
+
+def test_several_folders_have_tables_of_their_own(benchmarks: CommandLine, tmp_path: Path) -> None:
+    """The sweep of the diversity loss and MMR, and the clock's figures, are beside the reference."""
+    folders = [REFERENCE, REFERENCE / "diversity", REFERENCE / "clock"]
+    arguments = [argument for folder in folders for argument in ("--results", str(folder))]
+    out = tmp_path / "report.html"
+    made = benchmarks("report", *arguments, "--out", str(out))
+    assert made.code == 0, made.err
+    text = out.read_text()
+    titles = re.findall(r"<h2>(ml-latest-small [^<]*)</h2>", text)
+    assert len(titles) == len(set(titles)) == 5
+    assert [title.rsplit(" · ", 1)[1] for title in titles].count("clock") == 2
+    assert 'data-figure="p99_ms"' in text and "diversity_weight=0.3" in text and "trade_off=0.6" in text
+    assert out.stat().st_size <= MOST_BYTES
 
 
 def test_it_is_small_enough_to_send(reference: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -273,7 +304,7 @@ def test_without_records_it_says_what_makes_some(benchmarks: CommandLine, tmp_pa
     assert not (tmp_path / "report.html").exists()
 
 
-def test_latex_can_set_it(reference: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+def test_latex_can_set_it(tmp_path: Path) -> None:
     """Every special character is escaped: a real LaTeX, where there is one, sets the table."""
     from benchmarks.report.latex import escape
 
