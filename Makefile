@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint types slow bench reference clock clean
+.PHONY: run test lint types slow bench reference clock readme clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/core
@@ -31,6 +31,11 @@ reference: $(VENV)/core
 clock: $(VENV)/core
 	$(PY) -m benchmarks run --suite clock --compact --results results/reference/clock
 
+# The leaderboard and the pictures in README.md, of the published results; needs Chromium.
+readme: $(VENV)/core
+	$(PY) -m benchmarks report --results results/reference --config default --dataset ml-latest-small \
+		--out results/runs/reference.html --pictures results/reference --readme README.md
+
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -47,7 +52,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing what is pinned in constraints.txt (minutes, some gigabytes: PyTorch and TensorFlow are in it)"
 	$(PIP) -e .
-	for extra in lightfm torch tensorflow; do \
+	for extra in lightfm torch tensorflow report; do \
 		$(PIP) -e ".[$$extra]" || echo "the extra $$extra could not be installed; its rows will say what is missing"; \
 	done
 	touch $@

@@ -40,6 +40,7 @@ examples:
   python -m benchmarks run --device cpu,cuda                each algorithm on each of these that it knows
   python -m benchmarks tune --dataset ml-latest-small       the same budget for every algorithm, on validation rows
   python -m benchmarks leaderboard --format markdown
+  python -m benchmarks report --results results/reference --out report.html
   python -m benchmarks compare als ease                     who is better, and can the data tell
   python -m benchmarks list als                             its options, what they mean, its presets
   python -m benchmarks list ml-latest-small                 its terms, its figures, and what "latest item" means here
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_tune(commands)
     _add_leaderboard(commands)
+    _add_report(commands)
     _add_compare(commands)
     _add_list(commands)
     _add_prepare(commands)
@@ -207,6 +209,53 @@ def _add_leaderboard(commands: argparse._SubParsersAction[_Parser]) -> None:
     board.add_argument("--metrics", action="append", metavar="NAME,…", help="columns, such as hr@10,coverage@10")
     _add_output(board)
     board.set_defaults(command="benchmarks.commands:leaderboard")
+
+
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="everything recorded as one HTML file: tables, charts, cards",
+        description="Write everything recorded in a results folder as one HTML file that needs no network: tables to "
+        "sort and filter, charts, a card for each data set, algorithm and cell; measures nothing.",
+        epilog="example: python -m benchmarks report --results results/reference --out report.html",
+        allow_abbrev=False,
+    )
+    _add_selection(report)
+    report.add_argument(
+        "--results",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="of records; given more than once, the tables of each (default: results/runs)",
+    )
+    out, history = Path("report.html"), Path("results/runs/regress.jsonl")
+    report.add_argument("--out", type=Path, default=out, metavar="FILE", help=f"to write (default: {out})")
+    report.add_argument(
+        "--history",
+        type=Path,
+        default=history,
+        metavar="FILE",
+        help=f"of RecGauge's own speed, as 'regress' adds to it (default: {history})",
+    )
+    report.add_argument(
+        "--figures",
+        type=Path,
+        metavar="FOLDER",
+        help="also write every chart as SVG and PDF, and every table as LaTeX with booktabs (needs Chromium)",
+    )
+    report.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="also take pictures of the page, wide and phone (needs Chromium)",
+    )
+    report.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="also put tables and pictures into this file, where it marks the place",
+    )
+    report.set_defaults(command="benchmarks.report.command:report")
 
 
 def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:

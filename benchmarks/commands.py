@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from algorithms.registry import ALGORITHMS, TUNED
@@ -92,10 +93,14 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
-    """Tables of the records in a folder, of the data sets, protocols and presets asked for."""
+    return boards.build(recorded(options, options.results), options.results)
+
+
+def recorded(options: argparse.Namespace, folder: Path) -> list[records.Record]:
+    """The records in ``folder``, of the data sets, protocols and presets asked for."""
     for path in options.plugin:
         load_plugin(path)
-    found, damaged = records.read_all(options.results)
+    found, damaged = records.read_all(folder)
     for path in damaged:
         print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
     datasets = [plan.dataset_spec(name).name if "[" in name else name for name in _split_names(options.dataset)]
@@ -105,8 +110,8 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
     if presets := _split_names(options.config):
         found = [record for record in found if record.data["algorithm"]["label"] in presets]
     if not found:
-        raise UserError(f"{options.results}: no such records here: 'python -m benchmarks run' makes some")
-    return boards.build(found, options.results)
+        raise UserError(f"{folder}: no such records here: 'python -m benchmarks run' makes some")
+    return found
 
 
 def _request(options: argparse.Namespace) -> RunRequest:

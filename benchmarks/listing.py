@@ -93,7 +93,7 @@ def _show_dataset(options: argparse.Namespace) -> None:
     try:
         sources = loader.locate(download_progress(spec.name))
     except MissingDataError as error:
-        _print_terms(spec.licence, _citation_of_module(loader))
+        _print_terms(spec.licence, citation_of_module(loader))
         _print_dataset_options(spec.name, loader)
         _print_wrapped(["", "not audited:"])
         print(f"  {error}")  # not wrapped: it holds a command to copy
@@ -117,7 +117,7 @@ def _print_terms(licence: str, citation: str) -> None:
     _print_wrapped([f"  licence   {licence}"] + ([f"  citation  {citation}"] if citation else []))
 
 
-def _citation_of_module(loader: Loader) -> str:
+def citation_of_module(loader: Loader) -> str:
     """The citation of a data set that cannot be loaded: loaders keep it as ``CITATION`` in their module."""
     return str(getattr(sys.modules[type(loader).__module__], "CITATION", ""))
 

@@ -114,6 +114,22 @@ def writing(folder: Path) -> Iterator[None]:
         raise NotWritableError(folder, error) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all, by a rename; its folder is made.
+
+    Raises:
+        NotWritableError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with writing(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def scratch_folder(results: Path, name: str) -> Iterator[Path]:
     """A cell's working folder on the results' own file system, gone afterwards."""

@@ -45,10 +45,17 @@ _Cells = tuple[list[str], list[list[str]]]
 """Headers, and a list of texts for each row."""
 
 
-def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics: Sequence[str] = ()) -> str:
+def render(
+    tables: Sequence[Table],
+    missing: dict[str, str],
+    form: str,
+    metrics: Sequence[str] = (),
+    width: int | None = None,
+) -> str:
     """The tables as ``terminal`` (80 columns wide, or the terminal's width), ``markdown``, ``csv`` or ``json`` text.
 
     ``metrics``: the columns of terminal and Markdown tables instead of the protocol's own; CSV and JSON have all.
+    ``width``: of terminal text, instead of the terminal's.
 
     Raises:
         UserError: no table has a metric of that name.
@@ -61,8 +68,8 @@ def render(tables: Sequence[Table], missing: dict[str, str], form: str, metrics:
         return json.dumps(rows_of(tables, missing), indent=1, allow_nan=False)
     if form == "csv":
         return _csv(rows_of(tables, missing))
-    draw = _markdown if form == "markdown" else _terminal
-    parts = [draw(table, metrics) for table in tables]
+    wide = width or max(80, shutil.get_terminal_size().columns)
+    parts = [_markdown(table, metrics) if form == "markdown" else _terminal(table, metrics, wide) for table in tables]
     parts += [f"{place}: not measured: {reason}" for place, reason in missing.items()]
     return "\n\n".join(parts)
 
@@ -76,13 +83,13 @@ def fraction(value: float, places: int = 3) -> str:
 # --- terminal and Markdown -------------------------------------------------------------------------------------------
 
 
-def _marked_name(row: Row) -> str:
+def marked_name(row: Row) -> str:
     mark = MARKS.get(row["support"])
     return f"{row_name(row)}{mark}" if mark else row_name(row)
 
 
 def _metric(name: str) -> Callable[[Row], str]:
-    return lambda row: _optional(fraction, row["metrics"].get(name, {}).get("mean"))
+    return lambda row: optional_text(fraction, row["metrics"].get(name, {}).get("mean"))
 
 
 def _interval_or_status(name: str) -> Callable[[Row], str]:
@@ -110,19 +117,19 @@ def _columns(table: Table, metrics: Sequence[str]) -> list[_Column]:
         figures.append(_Column(header, _metric(name)))
         if name == table.protocol.primary:
             figures.append(_Column("95 %", _interval_or_status(name)))
-            figures.append(_Column("sd", lambda row: _optional(fraction, row["spread"])))
+            figures.append(_Column("sd", lambda row: optional_text(fraction, row["spread"])))
     if _has_ways(table):
         figures.append(_Column("way", _way))
-    group = _Column("grp", lambda row: _optional(str, row["group"]))
+    group = _Column("grp", lambda row: optional_text(str, row["group"]))
     if metrics:  # costs would not fit beside them
-        return [group, _Column("algorithm", _marked_name), *figures]
-    costs = [_Column("fit s", lambda row: _optional(_seconds, (row["cost"]["fit_s"] or {}).get("median")))]
+        return [group, _Column("algorithm", marked_name), *figures]
+    costs = [_Column("fit s", lambda row: optional_text(seconds_text, (row["cost"]["fit_s"] or {}).get("median")))]
     if any(row["cost"]["search_s"] for row in table.rows):
-        costs.append(_Column("search", lambda row: _optional(_seconds, row["cost"]["search_s"] or None)))
+        costs.append(_Column("search", lambda row: optional_text(seconds_text, row["cost"]["search_s"] or None)))
     if any(row["cost"]["users_per_s"] for row in table.rows):
-        costs.append(_Column("users/s", lambda row: _optional(_count, row["cost"]["users_per_s"])))
-    costs.append(_Column("MiB", lambda row: _optional(_mebibytes, row["cost"]["peak_rss_bytes"])))
-    return [group, _Column("algorithm", _marked_name), *figures, *costs]
+        costs.append(_Column("users/s", lambda row: optional_text(count_text, row["cost"]["users_per_s"])))
+    costs.append(_Column("MiB", lambda row: optional_text(mebibytes_text, row["cost"]["peak_rss_bytes"])))
+    return [group, _Column("algorithm", marked_name), *figures, *costs]
 
 
 def _has_ways(table: Table) -> bool:
@@ -130,7 +137,7 @@ def _has_ways(table: Table) -> bool:
 
 
 def _way(row: Row) -> str:
-    return "" if row["to_oracle"] is None else _optional(lambda way: fraction(way, 2), row["to_oracle"]["mean"])
+    return "" if row["to_oracle"] is None else optional_text(lambda way: fraction(way, 2), row["to_oracle"]["mean"])
 
 
 def _cells(table: Table, metrics: Sequence[str]) -> _Cells:
@@ -138,7 +145,7 @@ def _cells(table: Table, metrics: Sequence[str]) -> _Cells:
     return [column.header for column in columns], [[column.text(row) for column in columns] for row in table.rows]
 
 
-def _slices(table: Table) -> dict[str, tuple[str, int]]:
+def slices_of(table: Table) -> dict[str, tuple[str, int]]:
     """Header -> suffix and number of test rows, of the slices that there are; none where no row is cold."""
     found = {}
     for header, suffix in table.protocol.slices.items():
@@ -155,7 +162,7 @@ def _slices_title(table: Table) -> str:
 
 def _slice_cells(table: Table, slices: dict[str, tuple[str, int]], header: str, intervals: bool) -> _Cells:
     """A row for each ok row of the table; ``header`` makes a slice's header of its name and its number of rows."""
-    columns = [_Column("algorithm", _marked_name)]
+    columns = [_Column("algorithm", marked_name)]
     (_, primary), *others = table.protocol.slice_columns.items()
     for name, (suffix, n) in slices.items():
         columns.append(_Column(header.format(name, f"{n:,}"), _metric(primary + suffix)))
@@ -180,20 +187,20 @@ def _speed_cells(table: Table, break_: str) -> _Cells:
     """A row for each ok row; ``break_`` stands between a header's words."""
 
     def cost(name: str, form: Callable[[Any], str]) -> Callable[[Row], str]:
-        return lambda row: _optional(form, row["cost"][name])
+        return lambda row: optional_text(form, row["cost"][name])
 
     columns = [
-        _Column("algorithm", _marked_name),
-        _Column("fit s", lambda row: _seconds(row["cost"]["fit_s"]["median"])),
-        _Column("low–high", lambda row: "–".join(_seconds(row["cost"]["fit_s"][edge]) for edge in ("low", "high"))),
-        _Column(f"rows{break_}/s", cost("train_per_s", _count)),
-        _Column(f"samples{break_}/s", cost("samples_per_s", _count)),
-        _Column(f"pairs{break_}/s", cost("pairs_per_s", _count)),
-        _Column(f"users{break_}/s", cost("users_per_s", _count)),
-        _Column(f"p50{break_}ms", cost("p50_ms", _milliseconds)),
-        _Column(f"p99{break_}ms", cost("p99_ms", _milliseconds)),
-        _Column(f"model{break_}MiB", cost("model_bytes", _mebibytes_of_model)),
-        _Column(f"GPU{break_}MiB", cost("peak_gpu_bytes", _mebibytes)),
+        _Column("algorithm", marked_name),
+        _Column("fit s", lambda row: seconds_text(row["cost"]["fit_s"]["median"])),
+        _Column("low–high", lambda row: "–".join(seconds_text(row["cost"]["fit_s"][edge]) for edge in ("low", "high"))),
+        _Column(f"rows{break_}/s", cost("train_per_s", count_text)),
+        _Column(f"samples{break_}/s", cost("samples_per_s", count_text)),
+        _Column(f"pairs{break_}/s", cost("pairs_per_s", count_text)),
+        _Column(f"users{break_}/s", cost("users_per_s", count_text)),
+        _Column(f"p50{break_}ms", cost("p50_ms", milliseconds_text)),
+        _Column(f"p99{break_}ms", cost("p99_ms", milliseconds_text)),
+        _Column(f"model{break_}MiB", cost("model_bytes", model_size_text)),
+        _Column(f"GPU{break_}MiB", cost("peak_gpu_bytes", mebibytes_text)),
     ]
     ok = [row for row in table.rows if row["status"] == "ok"]
     cells = [[column.text(row) for column in columns] for row in ok]
@@ -218,7 +225,7 @@ def _metric_interval(name: str) -> Callable[[Row], str]:
     return lambda row: _interval(row["metrics"][name]) if name in row["metrics"] else ""
 
 
-def _notes(table: Table) -> list[str]:
+def notes_on(table: Table) -> list[str]:
     """What the figures are, where they come from, how far they go, and why a row has none."""
     sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
     threads = sorted({row["threads"] for row in table.rows})
@@ -230,7 +237,7 @@ def _notes(table: Table) -> list[str]:
     ]
     if table.n_parts > 1:
         notes.append(f"Pooled over {table.n_parts} folds.")
-    notes += [table.protocol.slices_note] if _slices(table) else []
+    notes += [table.protocol.slices_note] if slices_of(table) else []
     notes += _notes_on_speed(table) + _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
     notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
@@ -296,15 +303,14 @@ def _notes_on_order(table: Table) -> list[str]:
     return notes
 
 
-def _terminal(table: Table, metrics: Sequence[str]) -> str:
-    width = max(80, shutil.get_terminal_size().columns)
+def _terminal(table: Table, metrics: Sequence[str], width: int) -> str:
     widest = max(width, _WIDE) if metrics else width  # columns that were asked for are never cut
     console = Console(file=io.StringIO(), width=widest, highlight=False)
     cells = _cells(table, metrics)
     console.print(Text(title(table)))
     console.print(_widest_that_fits(console, width, [_grid(cells, gap=2), _grid(cells, gap=1)]))
     console.print()
-    if slices := _slices(table):
+    if slices := slices_of(table):
         long, short = (_slice_cells(table, slices, "{}\n(n={})", intervals) for intervals in (True, False))
         console.print(Text(_slices_title(table)))
         grids = [_grid(cells, gap) for cells in (long, short) for gap in (2, 1)]
@@ -314,11 +320,11 @@ def _terminal(table: Table, metrics: Sequence[str]) -> str:
         console.print(Text(_SPEED_TITLE))
         console.print(_widest_that_fits(console, width, [_grid(_speed_cells(table, "\n"), gap) for gap in (2, 1)]))
         console.print()
-    for note in _notes(table):
+    for note in notes_on(table):
         console.print(Text(note), width=width)
-    if notes := _notes_on_gains(table):
+    if notes := notes_on_gains(table):
         console.print()
-        console.print(_widest_that_fits(console, width, [_grid(_gains(table), gap) for gap in (2, 1)]))
+        console.print(_widest_that_fits(console, width, [_grid(gains_of(table), gap) for gap in (2, 1)]))
         console.print()
         for note in notes:
             console.print(Text(note), width=width)
@@ -348,13 +354,13 @@ def _grid(cells: _Cells, gap: int) -> RichTable:
 
 def _markdown(table: Table, metrics: Sequence[str]) -> str:
     parts = [f"### {title(table)}", _markdown_table(_cells(table, metrics))]
-    if slices := _slices(table):
+    if slices := slices_of(table):
         parts += [_slices_title(table), _markdown_table(_slice_cells(table, slices, "{} (n={})", intervals=True))]
     if _has_speed(table):
         parts += [_SPEED_TITLE, _markdown_table(_speed_cells(table, ""))]
-    parts.append(_markdown_notes(_notes(table)))
-    if notes := _notes_on_gains(table):
-        parts += [_markdown_table(_gains(table)), _markdown_notes(notes)]
+    parts.append(_markdown_notes(notes_on(table)))
+    if notes := notes_on_gains(table):
+        parts += [_markdown_table(gains_of(table)), _markdown_notes(notes)]
     return "\n\n".join(parts)
 
 
@@ -373,7 +379,7 @@ def _markdown_table(cells: _Cells) -> str:
 # --- default → tuned, a block below the table ------------------------------------------------------------------------
 
 
-def _gains(table: Table) -> _Cells:
+def gains_of(table: Table) -> _Cells:
     """Headers and cells, one line for each algorithm that has both rows."""
     headers = ["default → tuned", "default", "tuned", "diff", "95 %", "p", "trials", "s", "bound by"]
     rows = [] if table.tuning is None else table.tuning["rows"]
@@ -394,7 +400,7 @@ def _gain(row: Row) -> list[str]:
     ]
 
 
-def _notes_on_gains(table: Table) -> list[str]:
+def notes_on_gains(table: Table) -> list[str]:
     if table.tuning is None or not table.tuning["rows"]:
         return []
     rows, mean = table.tuning["rows"], table.tuning["mean_difference"]
@@ -427,15 +433,15 @@ def probability(p: float) -> str:
 # --- figures as text -------------------------------------------------------------------------------------------------
 
 
-def _optional(form: Callable[[Any], str], value: Any) -> str:
+def optional_text(form: Callable[[Any], str], value: Any) -> str:
     return "" if value is None else form(value)
 
 
-def _seconds(value: float) -> str:
+def seconds_text(value: float) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _count(value: float) -> str:
+def count_text(value: float) -> str:
     if value < 10_000:
         return f"{value:.0f}"
     if value < 1_000_000:
@@ -443,15 +449,15 @@ def _count(value: float) -> str:
     return f"{value / 1_000_000:.1f} M" if value < 10_000_000 else f"{value / 1_000_000:.0f} M"
 
 
-def _milliseconds(value: float) -> str:
+def milliseconds_text(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _mebibytes_of_model(value: int) -> str:
-    return f"{value / 2**20:.1f}" if value < 10 * 2**20 else _mebibytes(value)
+def model_size_text(value: int) -> str:
+    return f"{value / 2**20:.1f}" if value < 10 * 2**20 else mebibytes_text(value)
 
 
-def _mebibytes(value: int) -> str:
+def mebibytes_text(value: int) -> str:
     return f"{value / 2**20:.0f}"
 
 

@@ -74,9 +74,9 @@ def locate(archive: Archive, files: tuple[str, ...], progress: Progress | None =
 
     Raises MissingDataError that says where was looked, why nothing could be fetched, and what to type.
     """
-    roots = data_roots()
-    if found := find([root / name for root in roots for name in archive.folders], files):
+    if found := find_archive(archive, files):
         return found
+    roots = data_roots()
     try:
         fetch(archive, roots[-1], progress)
     except (OSError, http.client.HTTPException, DataError) as error:
@@ -85,6 +85,11 @@ def locate(archive: Archive, files: tuple[str, ...], progress: Progress | None =
     if not all(path.is_file() for path in paths):
         raise _missing(archive, files, roots, f"{roots[-1] / archive.name} is incomplete: remove it")
     return paths
+
+
+def find_archive(archive: Archive, files: tuple[str, ...]) -> list[Path] | None:
+    """The paths of ``files`` in the first data root that has them all, None where none has."""
+    return find([root / name for root in data_roots() for name in archive.folders], files)
 
 
 def fetch(archive: Archive, root: Path, progress: Progress | None = None) -> None:

@@ -32,6 +32,10 @@ class Loader(ABC):
     def load(self, sources: list[Path]) -> Dataset:
         """Read ``sources`` (from ``locate``). Raises DataError with file, line and reason."""
 
+    def at_hand(self) -> bool:
+        """Whether ``locate`` is known to answer without fetching anything; asked of loaders that may fetch."""
+        return False
+
     def generated(self) -> Path | None:
         """The folder that ``locate`` fills on first use, for loaders that generate their files."""
         return None

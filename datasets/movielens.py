@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from datasets.download import Archive, locate
+from datasets.download import Archive, find_archive, locate
 from datasets.formats import Field, Format
 from datasets.loader import Loader, Progress
 
@@ -54,6 +54,9 @@ class MovieLens(Loader):
 
     def locate(self, progress: Progress | None = None) -> list[Path]:
         return locate(self.archive, self.files, progress)
+
+    def at_hand(self) -> bool:
+        return bool(find_archive(self.archive, self.files))
 
     def load(self, sources: list[Path]) -> Dataset:
         from datasets.canonical import build_dataset

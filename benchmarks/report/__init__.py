@@ -1,0 +1,1 @@
+"""The report: everything recorded in one HTML file that people look at."""
