@@ -166,9 +166,8 @@ def read_lists(file: AnswerFile, asked: Asked, shortest: int) -> npt.NDArray[np.
         (in_training, lambda row: f"{what(row)} is in the training rows of {whose(row)}: lists leave those out"),
         (_repeated(keys), lambda row: f"{what(row)} was in the list of {whose(row)} before"),
         (ranks != due, lambda row: f"rank {ranks[row]} of {whose(row)}; ranks are 1, 2, 3, …, and this is {due[row]}"),
-        (_climbs(read, order, starts), lambda row: f"rank {ranks[row]} of {whose(row)} has a higher score than the one "
-         "before"),
-    )  # fmt: skip
+        (_climbs(read, order, starts), lambda row: f"{what(row)} has a higher score than what {whose(row)} has before"),
+    )
     _require_lists(file, asked, users[order][starts], sizes, order[starts + sizes - 1], shortest)
     lists = np.full((len(listeners), max(int(sizes.max()), shortest)), PADDING, dtype=np.int32)
     lists[np.searchsorted(listeners, users), ranks - 1] = items

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,9 @@ def _require_free(out: Path) -> None:
     """Before minutes of preparation, not after."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there already: name a new or an empty folder")
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--out {out}: cannot be written: name a folder below one that you may write to")
 
 
 # --- what is written -------------------------------------------------------------------------------------------------

@@ -135,17 +135,17 @@ def score(options: argparse.Namespace) -> int:
     _require_free_name(options.name, options.results, split)
     if lists is not None and split.preparation.protocol.task != "ranking":
         raise UserError(f"{lists.path}: lists, but {split.preparation.protocol.name} asks for ratings: give scores")
-    try:
-        _require_right_harness()
-    except NothingMeasured as error:
-        print(f"recgauge: {error}", file=sys.stderr)
-        return NOTHING_MEASURED
     asked = Asked.of(split)
     answers = Answers(
         asked,
         None if scores is None else read_scores(scores, asked),
         None if lists is None else read_lists(lists, asked, TOP_K),
     )
+    try:
+        _require_right_harness()
+    except NothingMeasured as error:
+        print(f"recgauge: {error}", file=sys.stderr)
+        return NOTHING_MEASURED
     given = {"scores": scores, "lists": lists}
     files = [
         {"what": what, "format": file.kind, "sha256": file_digest(file.path)}

@@ -101,11 +101,10 @@ def build(records: Iterable[Record], results: Path) -> list[Table]:
         algorithm = {name: value for name, value in record.data["algorithm"].items() if name != "tuned"}
         by_row[digest([_protocol_data(record), algorithm, *(record.data[part] for part in parts)])].append(record)
     by_table: dict[str, list[list[Record]]] = defaultdict(list)
-    for group in sorted(by_row.values(), key=_is_external):  # these come last, and find their tables there
-        hosts = [groups for groups in by_table.values() if _split(groups[0]) == _split(group)]
-        if not (_is_external(group) and hosts):
-            hosts = [by_table[digest([*_split(group), group[0].data["hardware_fingerprint"]])]]
-        for groups in hosts:
+    for group in sorted(by_row.values(), key=_is_external):  # last those from elsewhere, which look for their tables
+        split = _split(group)
+        hosts = [groups for groups in by_table.values() if _is_external(group) and _split(groups[0]) == split]
+        for groups in hosts or [by_table[digest([*split, group[0].data["hardware_fingerprint"]])]]:
             groups.append(group)
     protocols = list(protocol_registry.PROTOCOLS)
     tables = [_table(groups, results) for groups in by_table.values()]

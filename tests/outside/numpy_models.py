@@ -137,11 +137,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Fit one model on the files of 'split export', write its answers.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--sweeps", type=int, default=8, help="of biased-als")
     parser.add_argument("--scores", type=Path)
     parser.add_argument("--lists", type=Path)
     options = parser.parse_args()
     train, asked = load(options.folder)
-    scores = MODELS[options.model](train)
+    scores = biased_als(train, sweeps=options.sweeps) if options.model == "biased-als" else MODELS[options.model](train)
     if options.scores:
         write_scores(options.scores, scores, train, asked)
     if options.lists:
