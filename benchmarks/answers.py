@@ -104,13 +104,15 @@ def read_scores(file: AnswerFile, asked: Asked) -> npt.NDArray[np.float64]:
     keys = _keys(users, items, asked)
     places = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
 
+    hint = "; lists go with --lists" if "rank" in file.columns else ""
+
     def pair(row: int) -> str:
         return f"user {shown(_text(read['user'], row))} and item {shown(_text(read['item'], row))}"
 
     _refuse_first(
         file,
         *_unknown(read, users, items),
-        (wanted[places] != keys, lambda row: f"the pair of {pair(row)} was never asked"),
+        (wanted[places] != keys, lambda row: f"the pair of {pair(row)} was never asked{hint}"),
         (_repeated(keys), lambda row: f"the pair of {pair(row)} was there before; each has one score"),
     )
     scores = np.full(len(wanted), np.nan)

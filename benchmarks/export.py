@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -26,7 +27,7 @@ from benchmarks.environment import file_digest, require_our_datasets_package
 from benchmarks.one_split import OneSplit, one_split
 from datasets.cache import atomic_folder
 from datasets.errors import UserError
-from datasets.types import Column, Dataset, Interactions
+from datasets.types import Column, Dataset, IntArray, Interactions
 from protocols.types import Question
 
 SCHEMA = "recgauge.split-export/1"
@@ -105,18 +106,22 @@ def _rows(rows: Interactions, train: Interactions, dataset: Dataset) -> pa.Table
     """``rows`` are train ∪ valid; those that are not in ``train`` are validation rows."""
     keys, of_train = (each.users.astype(np.int64) * each.n_items + each.items for each in (rows, train))
     columns = {
-        "user": dataset.user_ids[rows.users],
-        "item": dataset.item_ids[rows.items],
-        "rating": rows.values,
-        **({} if rows.times is None else {"time": rows.times}),
-        "part": np.where(np.isin(keys, of_train), "train", "valid"),
+        **_ids(rows.users, rows.items, dataset),
+        "rating": np.asarray(rows.values),
+        **({} if rows.times is None else {"time": np.asarray(rows.times)}),
+        "part": pc.if_else(pa.array(np.isin(keys, of_train)), "train", "valid"),
     }
-    return pa.table({name: pa.array(np.asarray(column)) for name, column in columns.items()})
+    return pa.table(columns)
 
 
 def _pairs(question: Question, dataset: Dataset) -> pa.Table:
-    ids = {"user": dataset.user_ids[question.pair_users], "item": dataset.item_ids[question.pair_items]}
-    return pa.table({name: pa.array(column) for name, column in ids.items()})
+    return pa.table(_ids(question.pair_users, question.pair_items, dataset))
+
+
+def _ids(users: IntArray, items: IntArray, dataset: Dataset) -> dict[str, pa.Array]:
+    """Raw ids by inner indices."""
+    inner = {"user": (dataset.user_ids, users), "item": (dataset.item_ids, items)}
+    return {name: pa.array(ids).take(pa.array(np.asarray(indices))) for name, (ids, indices) in inner.items()}
 
 
 def _described(owner: str, ids: npt.NDArray[np.generic], columns: dict[str, Column]) -> pa.Table:
@@ -179,9 +184,9 @@ def _hand_back(task: str, form: str) -> list[str]:
         return [scores + "The score is the predicted rating: it is clipped to the scale, and not calibrated."]
     return [
         scores + "Equal scores count as what they are worth on average over random orders.",
-        "Or a file of lists, or besides (--lists): user,item,rank with ranks 1, 2, … up to 10 at least, for every user "
-        f"of {asked}, made of all items of items.{form} but for the user's own of train.{form}. Figures against the "
-        "full catalogue need it; equal scores at its end are yours to order.",
+        "Or a file of lists, or besides (--lists, as every TREC file of lists): user,item,rank with ranks 1, 2, … up "
+        f"to 10 at least, for every user of {asked}, made of all items of items.{form} but for the user's own of "
+        f"train.{form}. Figures against the full catalogue need it; equal scores at its end are yours to order.",
     ]
 
 

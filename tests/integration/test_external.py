@@ -262,6 +262,25 @@ def test_lists_alone_and_scores_alone_say_what_they_cannot_tell(
         jsonschema.validate(record_of(tmp_path, name), schema)
 
 
+def test_lists_of_trec_are_named_as_such(
+    answers: Path, measured: CommandLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line of TREC has a rank and a score: alone, the file is one of scores."""
+    run, results = tmp_path / "ease.run", ("--results", str(tmp_path / "results"))
+    rows = read(answers / "ease-lists.csv")
+    run.write_text("".join(f"{row['user']} Q0 {row['item']} {row['rank']} {-int(row['rank'])} x\n" for row in rows))
+    assert main(["score", str(run), "--name", "mine", *WHAT, *results]) == 1
+    assert error_of(capsys).endswith("was never asked; lists go with --lists")
+    assert main(["score", "--lists", str(run), "--name", "mine", *WHAT, *results]) == 0
+    ours, theirs = (
+        side_of(folder, name) for folder, name in ((tmp_path / "results", "mine"), (measured.results, "my-ease"))
+    )
+    assert np.array_equal(ours["top_items"], theirs["top_items"]) and not len(ours["pair_scores"])
+    assert np.array_equal(ours["n_better_full"], theirs["n_better_full"])
+    assert main(["score", "--name", "mine", *WHAT, *results]) == 1
+    assert "name a file of scores, or one of lists" in error_of(capsys)
+
+
 def test_a_row_from_elsewhere_is_a_row_like_any_other(
     measured: CommandLine, capsys: pytest.CaptureFixture[str]
 ) -> None:
