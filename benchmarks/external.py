@@ -191,12 +191,18 @@ def _require_right_harness() -> None:
 def _write(
     options: argparse.Namespace, split: OneSplit, answers: Answers, files: list[dict[str, Any]], began: float
 ) -> Record:
-    """Evaluate, and put the record in its place, which is the name's and the split's whatever the file holds."""
+    """Evaluate, and put the record in its place, which is the name's on this split whatever the file holds."""
     protocol, preparation = split.protocol, split.preparation
     outcomes = answers.outcomes(protocol, split_store.load_labels(preparation.folder))
     missing = answers.not_answered()
     metrics = {name: value for name, value in protocol.metrics(outcomes).items() if name not in missing}
-    key = digest([EXTERNAL, options.name, split.meta["dataset"]["fingerprint"], split.meta["split"]["fingerprint"]])
+    place = {
+        "name": options.name,
+        "dataset": split.meta["dataset"]["fingerprint"],
+        "split": split.meta["split"]["fingerprint"],
+        "protocol": [preparation.protocol.name, preparation.protocol_config],
+    }
+    key = digest({EXTERNAL: place})
     data = {
         "key": key,
         "status": "ok",

@@ -227,7 +227,7 @@ def _metric_interval(name: str) -> Callable[[Row], str]:
 def _notes(table: Table) -> list[str]:
     """What the figures are, where they come from, how far they go, and why a row has none."""
     sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
-    threads = sorted({row["threads"] for row in table.rows})
+    threads = sorted({row["threads"] for row in table.rows if not row["external"]} or {1})
     notes = [
         *_notes_on_leaks(table),
         table.protocol.explain(),

@@ -80,7 +80,7 @@ def answers(split: Path) -> Path:
 def measured(answers: Path) -> CommandLine:
     """The same models as adapters and from their files, in one results folder."""
     benchmarks = CommandLine(answers.parent / "results")
-    ended = benchmarks.run(*WHAT, "--algorithm", ",".join(ALGORITHMS.values()))
+    ended = benchmarks.run(*WHAT, "--algorithm", ",".join(ALGORITHMS.values()), timeout=300)
     assert ended.code == 0, ended.err
     for model in ALGORITHMS:
         assert score(benchmarks.results, answers / f"{model}.csv", f"my-{model}", answers / f"{model}-lists.csv") == 0
@@ -260,6 +260,15 @@ def test_lists_alone_and_scores_alone_say_what_they_cannot_tell(
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
     for name in ("scores", "lists"):
         jsonschema.validate(record_of(tmp_path, name), schema)
+
+
+def test_another_option_of_the_protocol_is_another_row(answers: Path, tmp_path: Path) -> None:
+    """No rating is below 0.5: the split is the same, and the tables are two."""
+    for options in ((), ("--set", "leave-one-out.positive_min=0.5"), ()):
+        assert score(tmp_path, answers / "ease.csv", "mine", None, *options) == 0
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/mine/*.json")]
+    assert len({record["split"]["fingerprint"] for record in records}) == 1
+    assert sorted(str(record["protocol"]["config"]["positive_min"]) for record in records) == ["0.5", "None"]
 
 
 def test_lists_of_trec_are_named_as_such(
