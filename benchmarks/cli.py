@@ -45,6 +45,8 @@ examples:
   python -m benchmarks list als                             its options, what they mean, its presets
   python -m benchmarks list ml-latest-small                 its terms, its figures, and what "latest item" means here
   python -m benchmarks predict --dataset news-articles --algorithm keras-deep-mf --out submission.csv
+  python -m benchmarks split export --dataset ml-latest-small --protocol leave-one-out --out split/
+  python -m benchmarks score scores.csv --name my-model --dataset ml-latest-small --protocol leave-one-out
   python -m benchmarks check my-algorithm --plugin my_algorithm.py
   python -m benchmarks regress --base HEAD                  for developers: did my change make RecGauge slower
   python -m benchmarks doctor                               what this machine has, what is missing, how to get it
@@ -104,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_prepare(commands)
     _add_predict(commands)
+    _add_split(commands)
+    _add_score(commands)
     _add_check(commands)
     _add_doctor(commands)
     _add_regress(commands)
@@ -326,6 +330,52 @@ def _add_predict(commands: argparse._SubParsersAction[_Parser]) -> None:
     predict.set_defaults(command="benchmarks.predict:predict")
 
 
+def _add_split(commands: argparse._SubParsersAction[_Parser]) -> None:
+    split = commands.add_parser(
+        "split",
+        help="one split as files, to compare a model without porting it",
+        description="Splits as files, for models that are made elsewhere and judged by 'score'.",
+        allow_abbrev=False,
+    )
+    export = split.add_subparsers(metavar="command", required=True).add_parser(
+        "export",
+        help="write train rows, candidates and metadata; the held-out items stay sealed",
+        description="Write one split as files in the data set's own ids: what a model may learn from, and what it is "
+        "asked. The held-out items stay sealed. The README.md among them says what to hand back to 'score'.",
+        epilog="example: python -m benchmarks split export --dataset ml-latest-small --protocol leave-one-out "
+        "--out split/",
+        allow_abbrev=False,
+    )
+    _add_one_split(export)
+    export.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="to write; new or empty")
+    export.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of the files (default: csv)")
+    export.set_defaults(command="benchmarks.export:export")
+
+
+def _add_score(commands: argparse._SubParsersAction[_Parser]) -> None:
+    score = commands.add_parser(
+        "score",
+        help="judge a model's answers from a file, as a row 'external' of the tables",
+        description="Judge answers that were made elsewhere on the files of 'split export', and record them as a row "
+        "marked 'external'. A file has a score for every asked pair (user,item,score as CSV, TSV or Parquet, or TREC's "
+        "run format) or a list for every user (user,item,rank). The same name again replaces the row.",
+        epilog="example: python -m benchmarks score scores.csv --name my-model --dataset ml-latest-small --protocol "
+        "leave-one-out --lists lists.csv",
+        allow_abbrev=False,
+    )
+    score.add_argument("file", nargs="?", type=Path, metavar="FILE", help="of scores, or of lists by its header")
+    score.add_argument("--name", required=True, metavar="NAME", help="of the row; no algorithm's of RecGauge")
+    score.add_argument(
+        "--lists", type=Path, metavar="FILE", help="of lists, for the figures against the full catalogue"
+    )
+    _add_one_split(score)
+    score.add_argument(
+        "--fit-s", type=_positive_number, metavar="SECONDS", help="what fitting took, shown as reported by you"
+    )
+    _add_output(score)
+    score.set_defaults(command="benchmarks.external:score")
+
+
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     check = commands.add_parser(
         "check",
@@ -409,6 +459,23 @@ def _add_data(parser: argparse.ArgumentParser, set_help: str) -> None:
 
 def _add_splits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", type=_positive, metavar="N", help="split seeds 42 to 41+N")
+
+
+def _add_one_split(parser: argparse.ArgumentParser) -> None:
+    """One data set, one protocol, one split seed: what files of answers are about."""
+    parser.add_argument("--dataset", required=True, metavar="NAME|FILE", help="one data set, or a file of ratings")
+    _add_own_file(parser)
+    parser.add_argument("--protocol", required=True, metavar="NAME", help="one protocol")
+    parser.add_argument("--split-seed", type=_whole, default=42, metavar="N", help="of the split (default: 42)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME.OPTION=VALUE",
+        help="an option of the protocol, such as leave-one-out.negatives=999",
+    )
+    _add_protocol_flags(parser)
+    _add_plugin(parser)
 
 
 def _add_plugin(parser: argparse.ArgumentParser) -> None:

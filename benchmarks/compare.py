@@ -53,6 +53,9 @@ def _pair(table: Table, a: Row, b: Row) -> str:
     unusable = [row for row in (a, b) if row["status"] != "ok"]
     if unusable:
         return "\n".join(f"  {row_name(row)} has no figures: {row['status']}: {row['reason']}" for row in unusable)
+    for row in (a, b):
+        if row["metrics"][table.protocol.primary]["mean"] is None:
+            return f"  {row_name(row)} has no {table.protocol.primary}: {row['not_measured'][table.protocol.primary]}"
     evidence = table.evidence
     first, second = _statistic(evidence, a), _statistic(evidence, b)
     found = statistics.compare(first, second, table.protocol.higher_is_better)

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.records import Record
+from benchmarks.records import EXTERNAL, Record
 
 _NAMES = (
     *("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", "pairs_per_s", "p50_ms", "p99_ms"),
@@ -15,13 +15,20 @@ _NAMES = (
 
 
 def of_records(group: list[Record]) -> dict[str, Any]:
-    """Times and memory over a row's records, from their counts and seconds; null what was not measured."""
+    """Times and memory over a row's records, from their counts and seconds; null what was not measured.
+
+    Of answers that were made elsewhere there is nothing but the seconds that their maker reports.
+    """
     cost: dict[str, Any] = dict.fromkeys(_NAMES)
     if not group:
         return cost
+    if any(record.is_external for record in group):
+        reported = [seconds for record in group if (seconds := record.data[EXTERNAL]["fit_s"]) is not None]
+        cost["fit_s"] = _range(reported) if reported else None
+        return cost
     timings = [record.data["timings"] for record in group]
     fits = [seconds for timing in timings for seconds in timing["fit_s"]]
-    cost["fit_s"] = {"median": _median(fits), "low": min(fits), "high": max(fits)}
+    cost["fit_s"] = _range(fits)
     cost["search_s"] = _median([timing["search_s"] for timing in timings])
     cost["train_per_s"] = _median(
         [timing["train_rows"] * _epochs(record) / seconds for record, timing, seconds in _fits(group)]
@@ -41,9 +48,11 @@ def of_records(group: list[Record]) -> dict[str, Any]:
     return cost
 
 
-def not_measured(cost: dict[str, Any], device: str) -> dict[str, str]:
+def not_measured(cost: dict[str, Any], device: str, external: bool = False) -> dict[str, str]:
     """Why a figure is null, for each that is."""
     null = [name for name, value in cost.items() if value is None]
+    if external:
+        return dict.fromkeys(null, "the answers were made elsewhere, what they cost was not measured")
     if cost["fit_s"] is None:
         return dict.fromkeys(null, "nothing was measured")
     ranks_nothing = "the protocol ranks nothing"
@@ -88,6 +97,10 @@ def _inference(timings: list[dict[str, Any]]) -> dict[str, float | None]:
         "p50_ms": _median([each["p50_ms"] for each in single]),
         "p99_ms": _median([each["p99_ms"] for each in single]),
     }
+
+
+def _range(seconds: Sequence[float]) -> dict[str, float | None]:
+    return {"median": _median(seconds), "low": min(seconds), "high": max(seconds)}
 
 
 def _median(values: Sequence[float]) -> float | None:

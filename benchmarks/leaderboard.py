@@ -1,7 +1,8 @@
 """Leaderboards: records become rows, rows become tables. ``render.py`` prints them.
 
 Records with different split fingerprints never share a table, and records of different hardware neither, so that
-times are only ever ranked beside times of the same machine. The folds of k-fold are one row.
+times are only ever ranked beside times of the same machine. The folds of k-fold are one row. Answers that were made
+elsewhere have no times: they are a row of every table of their split, whatever its machine.
 
 On data whose best score is known a row of the algorithm ``oracle`` has it. It is no competitor: it stands first,
 without rank and group, and is in none of the pairs that are corrected for.
@@ -22,7 +23,7 @@ import numpy as np
 from benchmarks import costs, gains, host
 from benchmarks.environment import digest
 from benchmarks.oracle import ORACLE as ORACLE_SPEC
-from benchmarks.records import Record
+from benchmarks.records import EXTERNAL, Record
 from protocols import registry as protocol_registry
 from protocols import statistics
 from protocols.types import Arrays, EvaluationProtocol, UserStatistic
@@ -100,10 +101,11 @@ def build(records: Iterable[Record], results: Path) -> list[Table]:
         algorithm = {name: value for name, value in record.data["algorithm"].items() if name != "tuned"}
         by_row[digest([_protocol_data(record), algorithm, *(record.data[part] for part in parts)])].append(record)
     by_table: dict[str, list[list[Record]]] = defaultdict(list)
-    for group in by_row.values():
-        first = group[0].data
-        comparable = (first["dataset"]["fingerprint"], _protocol_data(group[0]), first["hardware_fingerprint"])
-        by_table[digest([*comparable, _split_fingerprint(group)])].append(group)
+    for group in sorted(by_row.values(), key=_is_external):  # last those from elsewhere, which look for their tables
+        split = _split(group)
+        hosts = [groups for groups in by_table.values() if _is_external(group) and _split(groups[0]) == split]
+        for groups in hosts or [by_table[digest([*split, group[0].data["hardware_fingerprint"]])]]:
+            groups.append(group)
     protocols = list(protocol_registry.PROTOCOLS)
     tables = [_table(groups, results) for groups in by_table.values()]
     return sorted(tables, key=lambda table: (table.dataset, protocols.index(table.protocol_name), title(table)))
@@ -151,6 +153,7 @@ _ROW_FIELDS = (
         "cost",
         "busy",
         "not_measured",
+        "external",
         "support",
     ),
     *("split_fingerprint", "hardware_fingerprint", "records", "table"),
@@ -172,14 +175,15 @@ def _table(groups: list[list[Record]], results: Path) -> Table:
     figures = _figures(measured)
     rows = [_row(group, figures[index], measured[index].spread, results) for index, group in enumerate(groups)]
 
-    def order(index: int) -> tuple[bool, bool, float, str]:
+    def order(index: int) -> tuple[bool, bool, bool, float, str]:
         row = rows[index]
-        value = (row["metrics"].get(protocol.primary) or {}).get("mean") or 0.0
-        signed = -value if protocol.higher_is_better else value
-        return row["status"] != "ok", row["algorithm"] != ORACLE, signed, row_name(row)
+        value = (row["metrics"].get(protocol.primary) or {}).get("mean")
+        signed = 0.0 if value is None else -value if protocol.higher_is_better else value
+        return row["status"] != "ok", row["algorithm"] != ORACLE, value is None, signed, row_name(row)
 
     places = sorted(range(len(rows)), key=order)
-    ok = [index for index in places if rows[index]["status"] == "ok"]
+    ok = [index for index in places if protocol.primary in measured[index].statistics]  # lists from elsewhere lack it
+    ok = [index for index in ok if rows[index]["status"] == "ok"]
     ranked = [index for index in ok if rows[index]["algorithm"] != ORACLE]
     oracle = next((measured[index].statistics[protocol.primary] for index in ok if index not in ranked), None)
     for rank, index in enumerate(ranked, start=1):
@@ -223,6 +227,15 @@ def _protocol(record: Record) -> EvaluationProtocol:
     return protocol
 
 
+def _is_external(group: list[Record]) -> bool:
+    return group[0].is_external
+
+
+def _split(group: list[Record]) -> tuple[Any, ...]:
+    """What rows must have in common to be compared at all."""
+    return group[0].data["dataset"]["fingerprint"], _protocol_data(group[0]), _split_fingerprint(group)
+
+
 def _split_fingerprint(group: list[Record]) -> str:
     """One split's own fingerprint; the hash of them all for a row over several splits or folds."""
     prints = sorted({record.split_fingerprint for record in group})
@@ -238,12 +251,13 @@ def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
     by_seed: dict[int, list[dict[str, UserStatistic]]] = defaultdict(list)
     n_by_split: dict[str, dict[int, int]] = defaultdict(dict)  # every seed is asked about the same test rows
     for (seed, split_seed), folds in complete.items():
-        pooled = _merge(statistics.pool, [protocol.per_user(_outcomes(record)) for record in folds])
+        pooled = _merge(statistics.pool, [_per_user(record, protocol) for record in folds])
         by_seed[seed].append(pooled)
         for name, statistic in pooled.items():
             n_by_split[name][split_seed] = round(statistic.sums[:, 1].sum())
     averaged = _merge(statistics.average, [each for sets in by_seed.values() for each in sets])
-    primary = [_value(_merge(statistics.average, sets)[protocol.primary]) for sets in by_seed.values()]
+    merged = [_merge(statistics.average, sets) for sets in by_seed.values()]
+    primary = [_value(each[protocol.primary]) for each in merged if protocol.primary in each]
     plain: dict[str, list[float]] = defaultdict(list)
     for record in (record for folds in complete.values() for record in folds):
         for name, value in record.data["metrics"].items():
@@ -252,6 +266,18 @@ def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
     means = {name: stdlib_statistics.fmean(values) for name, values in plain.items()}
     n = {name: sum(of_splits.values()) for name, of_splits in n_by_split.items()}
     return _Measured(averaged, n, means, _finite(statistics.spread(primary)))
+
+
+def _per_user(record: Record, protocol: EvaluationProtocol) -> dict[str, UserStatistic]:
+    """The record's statistics, without those that its answers do not have though counts can be made of them."""
+    found = protocol.per_user(_outcomes(record))
+    missing = _external(record).get("not_measured", {})
+    return {name: statistic for name, statistic in found.items() if name not in missing}
+
+
+def _external(record: Record) -> dict[str, Any]:
+    """What the record says of answers that were made elsewhere; nothing for any other record."""
+    return dict(record.data.get(EXTERNAL) or {})
 
 
 def _outcomes(record: Record) -> Arrays:
@@ -298,9 +324,10 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
     worst = min(group, key=lambda record: _WORST_FIRST.index(record.status))
     measured = [record for record in group if record.status == "ok"]
     cost = costs.of_records(measured)
-    not_measured = costs.not_measured(cost, first["device"])
+    not_measured = costs.not_measured(cost, first["device"], _is_external(group))
     if spread is None:
         not_measured["spread"] = "needs two model seeds"
+    unanswered = {name: why for record in group for name, why in _external(record).get("not_measured", {}).items()}
     return {
         "dataset": first["dataset"]["name"],
         "protocol": first["protocol"]["name"],
@@ -317,15 +344,14 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
         "reason": worst.data["reason"],
         "rank": None,
         "group": None,
-        "metrics": metrics,
+        "metrics": {**metrics, **dict.fromkeys(unanswered, dict.fromkeys(("mean", "low", "high", "n")))},
         "spread": spread,
         "to_oracle": None,
-        "ranked_users": max(
-            (record.data["timings"]["ranked_users"] for record in group if record.status == "ok"), default=None
-        ),
+        "ranked_users": max(map(_ranked_users, measured), default=None),
         "cost": cost,
         "busy": sorted({reason for record in measured for reason in _busy(record)}),
-        "not_measured": not_measured,
+        "not_measured": {**not_measured, **unanswered},
+        "external": _files(group, cost) if _is_external(group) else None,
         "support": first["algorithm"]["support"],
         "split_fingerprint": _split_fingerprint(group),
         "hardware_fingerprint": first["hardware_fingerprint"],
@@ -333,9 +359,21 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
     }
 
 
+def _files(group: list[Record], cost: dict[str, Any]) -> dict[str, Any]:
+    """What was scored, and which figures of cost its maker reports."""
+    return {
+        "files": [file for record in group for file in _external(record)["files"]],
+        "self_reported": [name for name, value in cost.items() if value is not None],
+    }
+
+
+def _ranked_users(record: Record) -> int:
+    return int((record.data["timings"] or _external(record))["ranked_users"])
+
+
 def _busy(record: Record) -> list[str]:
-    """``fit: waited for a core 12% of the time``; nothing for older records."""
-    loads = record.data["timings"].get("host") or {}
+    """``fit: waited for a core 12% of the time``; nothing for older records and for answers from elsewhere."""
+    loads = (record.data["timings"] or {}).get("host") or {}
     return [f"{part}: {reason}" for part, load in loads.items() for reason in host.busy(load)]
 
 

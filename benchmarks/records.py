@@ -22,6 +22,9 @@ from datasets.errors import NotWritableError
 
 SCHEMA = "recgauge.record/1"
 
+EXTERNAL = "external"
+"""Label of a row whose answers were made elsewhere, and the part of its record that says which they were."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -37,6 +40,11 @@ class Record:
     @property
     def split_fingerprint(self) -> str:
         return str(self.data["split"]["fingerprint"])
+
+    @property
+    def is_external(self) -> bool:
+        """Whether ``score`` made it, from a file of answers; it has no timings then."""
+        return EXTERNAL in self.data
 
     @property
     def cell_identity(self) -> str:
@@ -70,7 +78,7 @@ def satisfies(record: Record | None, key: str, repeats: int, throughput: bool = 
     if record is None or record.status != "ok" or record.data["key"] != key:
         return False
     timings = record.data["timings"]
-    if len(timings["fit_s"]) < repeats or (throughput and not timings.get("throughput")):
+    if timings is None or len(timings["fit_s"]) < repeats or (throughput and not timings.get("throughput")):
         return False
     return record.path.with_suffix(".npz").exists()
 

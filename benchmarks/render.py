@@ -25,6 +25,7 @@ from protocols.statistics import ALPHA
 MARKS = {CALIBRATED: "†", BY_RATING: "‡"}
 
 _WIDE = 200
+_SELF_REPORTED = "*"
 _TEXTS = ("algorithm", "default → tuned")
 """Headers of columns that hold no numbers."""
 _LEGEND = {
@@ -123,13 +124,18 @@ def _columns(table: Table, metrics: Sequence[str]) -> list[_Column]:
     group = _Column("grp", lambda row: optional_text(str, row["group"]))
     if metrics:  # costs would not fit beside them
         return [group, _Column("algorithm", marked_name), *figures]
-    costs = [_Column("fit s", lambda row: optional_text(seconds_text, (row["cost"]["fit_s"] or {}).get("median")))]
+    costs = [_Column("fit s", _fit_seconds)]
     if any(row["cost"]["search_s"] for row in table.rows):
         costs.append(_Column("search", lambda row: optional_text(seconds_text, row["cost"]["search_s"] or None)))
     if any(row["cost"]["users_per_s"] for row in table.rows):
         costs.append(_Column("users/s", lambda row: optional_text(count_text, row["cost"]["users_per_s"])))
     costs.append(_Column("MiB", lambda row: optional_text(mebibytes_text, row["cost"]["peak_rss_bytes"])))
     return [group, _Column("algorithm", marked_name), *figures, *costs]
+
+
+def _fit_seconds(row: Row) -> str:
+    text = optional_text(seconds_text, (row["cost"]["fit_s"] or {}).get("median"))
+    return f"{text}{_SELF_REPORTED}" if "fit_s" in (row["external"] or {}).get("self_reported", ()) else text
 
 
 def _has_ways(table: Table) -> bool:
@@ -150,7 +156,7 @@ def slices_of(table: Table) -> dict[str, tuple[str, int]]:
     found = {}
     for header, suffix in table.protocol.slices.items():
         figures = (row["metrics"].get(table.protocol.primary + suffix) for row in table.rows)
-        n = max((figure["n"] for figure in figures if figure), default=0)
+        n = max((figure["n"] or 0 for figure in figures if figure), default=0)
         if n:
             found[header] = (suffix, n)
     return found if any(suffix != "/warm" for suffix, _ in found.values()) else {}
@@ -184,7 +190,7 @@ def _has_speed(table: Table) -> bool:
 
 
 def _speed_cells(table: Table, break_: str) -> _Cells:
-    """A row for each ok row; ``break_`` stands between a header's words."""
+    """A row for each ok row that was measured here; ``break_`` stands between a header's words."""
 
     def cost(name: str, form: Callable[[Any], str]) -> Callable[[Row], str]:
         return lambda row: optional_text(form, row["cost"][name])
@@ -202,7 +208,7 @@ def _speed_cells(table: Table, break_: str) -> _Cells:
         _Column(f"model{break_}MiB", cost("model_bytes", model_size_text)),
         _Column(f"GPU{break_}MiB", cost("peak_gpu_bytes", mebibytes_text)),
     ]
-    ok = [row for row in table.rows if row["status"] == "ok"]
+    ok = [row for row in table.rows if row["status"] == "ok" and not row["external"]]
     cells = [[column.text(row) for column in columns] for row in ok]
     filled = [index for index in range(len(columns)) if any(line[index] for line in cells)]
     return [columns[index].header for index in filled], [[line[index] for index in filled] for line in cells]
@@ -228,7 +234,7 @@ def _metric_interval(name: str) -> Callable[[Row], str]:
 def notes_on(table: Table) -> list[str]:
     """What the figures are, where they come from, how far they go, and why a row has none."""
     sizes = {name: f"{value:,}" for name, value in table.sizes.items()}
-    threads = sorted({row["threads"] for row in table.rows})
+    threads = sorted({row["threads"] for row in table.rows if not row["external"]} or {1})
     notes = [
         *_notes_on_leaks(table),
         table.protocol.explain(),
@@ -239,6 +245,7 @@ def notes_on(table: Table) -> list[str]:
         notes.append(f"Pooled over {table.n_parts} folds.")
     notes += [table.protocol.slices_note] if slices_of(table) else []
     notes += _notes_on_speed(table) + _notes_on_samples(table) + _notes_on_order(table) + _notes_on_oracle(table)
+    notes += _notes_on_external(table)
     notes += [text for support, text in _LEGEND.items() if any(row["support"] == support for row in table.rows)]
     return notes + [f"{row_name(row)}: {row['status']}: {row['reason']}" for row in table.rows if row["status"] != "ok"]
 
@@ -266,6 +273,21 @@ def _notes_on_oracle(table: Table) -> list[str]:
     if p and min(p.values()) >= ALPHA:
         text += f" No row is better than the oracle (smallest corrected p {_p_text(min(p.values()))})."
     return [text]
+
+
+def _notes_on_external(table: Table) -> list[str]:
+    """Which rows are of answers that were made elsewhere, what their times are, and what they cannot have."""
+    rows = [row for row in table.rows if row["external"]]
+    if not rows:
+        return []
+    text = f"{', '.join(map(row_name, rows))}: answers from elsewhere, scored here; what they cost was not measured."
+    if table.protocol.task == "rating":
+        text += " Their ratings are taken as they are, clipped to the scale and not calibrated."
+    if any("fit_s" in row["external"]["self_reported"] for row in rows):
+        text += f" {_SELF_REPORTED} as whoever made them reports it, of another machine or not."
+    primary = table.protocol.primary
+    missing = [f"{row_name(row)} has no {primary}: {why}." for row in rows if (why := row["not_measured"].get(primary))]
+    return [text, *missing]
 
 
 def _p_text(p: float) -> str:
@@ -498,6 +520,7 @@ def _csv_fields(row: Row) -> dict[str, Any]:
         else:
             fields[name] = value
     fields["busy"] = "; ".join(row["busy"] or ())
+    fields["self_reported"] = " ".join((row["external"] or {}).get("self_reported", ()))
     agreement = about.get("rank_agreement") or dict.fromkeys(("tau_b", "low", "high"))
     return fields | {
         "minimum_detectable_difference": about.get("minimum_detectable_difference"),

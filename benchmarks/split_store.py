@@ -73,10 +73,15 @@ def load_train_set(folder: Path, task: Task) -> TrainSet:
     return TrainSet(_interactions(arrays, meta), task, **features, rating_scale=scale)
 
 
+def load_rows(folder: Path) -> Interactions:
+    """The training rows sorted by (user, item), as read-only maps."""
+    meta = json.loads((folder / "train.json").read_text())
+    return _interactions(load_arrays(folder, mmap_mode="r"), meta)
+
+
 def load_seen(folder: Path) -> sparse.csr_matrix:
     """(n_users, n_items) CSR of the training rows, read anew so that nothing an adapter wrote can reach it."""
-    meta = json.loads((folder / "train.json").read_text())
-    return _interactions(load_arrays(folder, mmap_mode="r"), meta).matrix()
+    return load_rows(folder).matrix()
 
 
 def load_question(target: Path) -> Question:

@@ -29,8 +29,8 @@ class Field:
 
     Attributes:
         name: as the header has it.
-        kind: ``id`` (any text but the empty one; integers of 64 bits), ``number`` (finite in float32), ``seconds``
-            (int64) or ``text``.
+        kind: ``id`` (any text but the empty one; integers of 64 bits), ``number`` (finite in float32), ``real`` (finite
+            in float64), ``seconds`` (int64), ``whole`` (int64) or ``text``.
         low, high: bounds of a ``number``, inclusive; None is no bound.
         unique: whether an ``id`` may occur once only.
         longest: characters of a ``text``; a column with a longer one is read as None. None is no bound.
@@ -38,7 +38,7 @@ class Field:
     """
 
     name: str
-    kind: Literal["id", "number", "seconds", "text"]
+    kind: Literal["id", "number", "real", "seconds", "whole", "text"]
     low: float | None = None
     high: float | None = None
     unique: bool = False

@@ -18,6 +18,8 @@ from datasets.readers import ARROW_TYPES, OVER_64_BITS, Refused, convert, over_6
 _REQUIRED = {
     "id": "an integer or a text of one line is required, once where ids must be unique",
     "number": "finite numbers are required",
+    "real": "finite numbers are required",
+    "whole": "whole numbers are required",
     "seconds": "whole seconds or time stamps are required",
     "text": "texts, numbers or truth values are required",
 }
@@ -106,11 +108,12 @@ def _first_bad_row(column: pa.ChunkedArray, field: Field) -> int | None:
                 return row
             if field.unique:
                 seen.add(text)
-    if field.kind == "number" and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+    if field.kind in ("number", "real") and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         values = column.to_numpy().astype(np.float64)
+        rounded = values.astype(np.float32) if field.kind == "number" else values
         low = -np.inf if field.low is None else field.low
         high = np.inf if field.high is None else field.high
-        bad = ~(np.isfinite(values.astype(np.float32)) & (values >= low) & (values <= high))
+        bad = ~(np.isfinite(rounded) & (values >= low) & (values <= high))
         return int(np.argmax(bad)) if bad.any() else None
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ CSV = Format()
 _BLOCK_BYTES = 8 << 20
 _SEPARATOR = "\x1f"  # stands for "::" inside Arrow, which takes one character; refused in such files
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT64_MAX = float(np.finfo(np.float64).max)
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -31,7 +33,8 @@ def read_table(path: Path, fields: Sequence[Field], format: Format = CSV) -> dic
     """Read the columns ``fields`` of a text file; blank lines are skipped.
 
     Returns, by name: ``id`` a dictionary-encoded ``pa.ChunkedArray`` of strings (see ``datasets.canonical``),
-    ``number`` (n,) float32, ``seconds`` (n,) int64, ``text`` (n,) unicode or None (see ``Field.longest``).
+    ``number`` (n,) float32, ``real`` (n,) float64, ``seconds`` and ``whole`` (n,) int64, ``text`` (n,) unicode or None
+    (see ``Field.longest``).
 
     Raises DataError ``path:line: reason`` for the first line that is wrong (1 is the first of the file), also for an
     empty file, a missing column, and no rows at all.
@@ -64,6 +67,12 @@ def read_header(path: Path, fields: Sequence[Field], format: Format) -> list[str
     return header
 
 
+def line_of_row(path: Path, row: int, format: Format) -> int:
+    """The line, from 1, on which the row ``row``, from 0, of a file stands that ``read_table`` has read."""
+    filled = (number for number, line in enumerate(_lines(path, format), start=1) if line != "\n")
+    return next(itertools.islice(filled, row + int(format.names is None), None))
+
+
 def split_line(line: str, format: Format) -> list[str] | str:
     """The fields of one line, or what is wrong with it."""
     try:
@@ -89,7 +98,9 @@ class Refused(Exception):
 ARROW_TYPES = {
     "id": pa.dictionary(pa.int32(), pa.string()),
     "number": pa.float64(),  # one rounding to float32, the same whatever the file format
+    "real": pa.float64(),
     "seconds": pa.int64(),
+    "whole": pa.int64(),
     "text": pa.string(),
 }
 OVER_64_BITS = "integer ids must fit 64 bits: write them as texts, such as u123"
@@ -186,7 +197,13 @@ def _convert_numbers(column: pa.ChunkedArray, field: Field) -> Any:
     return values
 
 
-def _convert_seconds(column: pa.ChunkedArray, field: Field) -> Any:
+def _convert_reals(column: pa.ChunkedArray, field: Field) -> Any:
+    if column.null_count or not pc.all(pc.is_finite(column)).as_py():
+        raise Refused(f"column '{field.name}'")
+    return column.to_numpy()
+
+
+def _convert_integers(column: pa.ChunkedArray, field: Field) -> Any:
     if column.null_count:
         raise Refused(f"column '{field.name}'")
     return column.to_numpy()
@@ -205,7 +222,9 @@ def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
 _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
     "id": _convert_ids,
     "number": _convert_numbers,
-    "seconds": _convert_seconds,
+    "real": _convert_reals,
+    "seconds": _convert_integers,
+    "whole": _convert_integers,
     "text": _convert_texts,
 }
 
@@ -320,8 +339,8 @@ def _problem(text: str, field: Field) -> str | None:
         return _id_problem(text)
     if field.kind == "text":
         return _text_problem(text) or _choice_problem(text, field)
-    if field.kind == "seconds":
-        return _seconds_problem(text)
+    if field.kind in ("seconds", "whole"):
+        return _integer_problem(text, "a whole number of seconds" if field.kind == "seconds" else "a whole number")
     return _number_problem(text, field)
 
 
@@ -341,16 +360,16 @@ def _choice_problem(text: str, field: Field) -> str | None:
     return f"one of {', '.join(map(repr, field.one_of))} is required"
 
 
-def _seconds_problem(text: str) -> str | None:
+def _integer_problem(text: str, what: str) -> str | None:
     digits = text.strip(" \t")
     ok = _INTEGER.fullmatch(digits) and -(2**63) <= int(digits) < 2**63
-    return None if ok else "a whole number of seconds is required"
+    return None if ok else f"{what} is required"
 
 
 def _number_problem(text: str, field: Field) -> str | None:
     digits = text.strip(" \t")
     value = float(digits) if _NUMBER.fullmatch(digits) else math.nan
-    if not abs(value) <= _FLOAT32_MAX:
+    if not abs(value) <= (_FLOAT64_MAX if field.kind == "real" else _FLOAT32_MAX):
         return "a finite number is required"
     if (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
         return f"a number from {field.low} to {field.high} is required"

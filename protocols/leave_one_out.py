@@ -170,13 +170,14 @@ class LeaveOneOut(EvaluationProtocol):
             sample): ``users_full``, ``positive_score_full``, ``n_better_full``, ``n_tied_full``, ``n_candidates_full``
             ``top_items`` (·, 10), ``novelty`` and, with genres, ``diversity`` (float64, NaN for a list that has none)
             and ``listed_without_genres``. ``n_items`` (1,). Integers are int32, scores keep the scorer's dtype.
+            Where the question has no pairs, ``positive_score`` to ``n_candidates`` are empty.
 
         Raises:
             ValueError: a score is not finite.
         """
         scores = metrics.score_pairs(scorer, question.pair_users, question.pair_items, stopwatch)
         starts = metrics.group_starts(question.pair_users)
-        positive_index = labels["positive_index"].astype(np.int64)
+        positive_index = labels["positive_index"].astype(np.int64)[: None if len(scores) else 0]
         better, tied = metrics.count_better_and_tied(scores, starts, positive_index)
 
         ranked = question.rank_users
@@ -275,13 +276,13 @@ def _flatten(split: Split) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]
 
 
 def _user_values(outcomes: Arrays) -> UserValues:
-    """Metric name -> users and their values; a suffix without users has no metric."""
+    """Metric name -> users and their values; what was not asked, candidates or catalogue, has no metric."""
     values = {}
     for suffix in ("", "/full"):
         tail = suffix.replace("/", "_")
         users = outcomes[f"users{tail}"].astype(np.int32)
         better, tied = (outcomes[f"{name}{tail}"].astype(np.int64) for name in ("n_better", "n_tied"))
-        if len(users):
+        if len(better):
             values[f"hr@{K}{suffix}"] = (users, metrics.hit_rate(better, tied, K))
             values[f"ndcg@{K}{suffix}"] = (users, metrics.ndcg(better, tied, K))
             values[f"mrr{suffix}"] = (users, metrics.reciprocal_rank(better, tied))

@@ -80,7 +80,7 @@ class Question:
     """What a fitted model is asked, without any label.
 
     Attributes:
-        pair_users, pair_items: (p,) int32, sorted by (user, item).
+        pair_users, pair_items: (p,) int32, sorted by (user, item); none where only lists are asked for.
         rank_users: (m,) int32 ascending users whose full catalogue is ranked; empty where nothing is ranked.
         sample_users: (s,) int32, those of them that a model without factors ranks, since ranking costs it too much.
     """
@@ -93,6 +93,11 @@ class Question:
     def for_users(self, rank_users: npt.NDArray[np.int32]) -> Question:
         """The same pairs, with the catalogue of these users only."""
         return replace(self, rank_users=rank_users)
+
+    def without_pairs(self) -> Question:
+        """The catalogue of the same users, and no pair."""
+        nobody = np.empty(0, dtype=np.int32)
+        return replace(self, pair_users=nobody, pair_items=nobody)
 
 
 Arrays = dict[str, npt.NDArray[np.generic]]

@@ -123,7 +123,7 @@ def _of_cell(record: Record) -> Card:
         "hardware fingerprint": data["hardware_fingerprint"],
         "protocol": _line(data["protocol"]["config"]),
         "configuration": _line(data["algorithm"]["config"]),
-        "limits": _line(data["limits"]),
+        "limits": _line(data["limits"] or {}),
         "environment": _line(data["environment"]),
     }
     if data["algorithm"].get("tuned"):

@@ -148,8 +148,8 @@ DEFECTS = {
         (
             Patch(
                 "datasets/readers.py",
-                '"seconds": _convert_seconds,',
-                '"seconds": lambda *column: _convert_seconds(*column).astype(np.float32).astype(np.int64),',
+                '"seconds": _convert_integers,',
+                '"seconds": lambda *column: _convert_integers(*column).astype(np.float32).astype(np.int64),',
             ),
         ),
         "tests/unit/test_readers.py::test_times_keep_every_second",

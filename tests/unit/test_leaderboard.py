@@ -63,8 +63,12 @@ def put(tmp_path: Path) -> Callable[..., Record]:
             },
             "memory": {"peak_rss_fit_bytes": 2**20, "peak_rss_score_bytes": 2**21, "peak_group_rss_bytes": 2**22},
             "hardware": {"cpu": "a CPU", "gpus": []},
-            "hardware_fingerprint": "h" * 64,
+            "hardware_fingerprint": changes.get("hardware", "h") * 64,
         }
+        if label == "external":
+            about = {"fit_s": changes.get("fit_s"), "ranked_users": 0, "not_measured": changes.get("not_measured", {})}
+            data |= {"timings": None, "external": {"files": [{"what": "scores", "sha256": "f" * 64}], **about}}
+            data["memory"] = {"peak_group_rss_bytes": None}
         side = None
         if outcomes is not None:
             side = tmp_path / "side.npz"
@@ -631,3 +635,69 @@ def test_the_block_of_gains_fits_80_columns(
 def test_without_tuned_rows_there_is_no_block(three: list[boards.Table]) -> None:
     assert strict_rows(three)[0]["table"]["tuning"] is None
     assert "default → tuned" not in render(three, {}, "terminal")
+
+
+# --- answers from elsewhere ------------------------------------------------------------------------------------------
+
+
+def test_answers_from_elsewhere_are_ranked_among_the_others(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [put("als", hits(*[1] * 20 + [0] * 20)), put("mine", hits(*[1] * 40), label="external")]
+    table = one_table(records, tmp_path)
+    mine, als = table.rows
+    assert (mine["algorithm"], mine["rank"], als["rank"]) == ("mine", 1, 2)
+    assert table.evidence.p["1", "2"] < 0.001
+    assert mine["metrics"]["hr@10"] == {**dict.fromkeys(("mean", "low", "high"), 1.0), "n": 40}
+    assert all(value is None for value in mine["cost"].values()) and mine["not_measured"]["fit_s"].startswith(
+        "the answers"
+    )
+    assert mine["external"] == {"files": [{"what": "scores", "sha256": "f" * 64}], "self_reported": []}
+    assert als["external"] is None
+    for form in FORMATS[:2]:
+        assert "mine (external)" in render([table], {}, form) and "answers from elsewhere" in render([table], {}, form)
+    assert "mine (external) − als" in compare.describe([table], "mine", "als")
+
+
+def test_reported_seconds_are_marked(put: Callable[..., Record], tmp_path: Path) -> None:
+    records = [put("als", hits(1, 0)), put("mine", hits(1, 1), label="external", fit_s=12.5)]
+    table = one_table(records, tmp_path)
+    mine, _ = strict_rows([table])
+    assert mine["cost"]["fit_s"] == {"median": 12.5, "low": 12.5, "high": 12.5}
+    assert mine["cost"]["train_per_s"] is None and mine["external"]["self_reported"] == ["fit_s"]
+    text = render([table], {}, "terminal")
+    assert re.search(r"mine \(external\).* 12\*", text) and "* as whoever made them reports it" in text
+    first, second = csv.DictReader(io.StringIO(render([table], {}, "csv")))
+    assert (first["self_reported"], second["self_reported"]) == ("fit_s", "")
+
+
+def test_lists_without_scores_have_a_row_and_no_rank(put: Callable[..., Record], tmp_path: Path) -> None:
+    """Of a record's counts no figure is made that its answers do not have."""
+    why = {name: "lists alone" for name in ("hr@10", "ndcg@10", "mrr", "mrr/full")}
+    lists = {**hits(full=(1, 1)), "users": np.arange(2, dtype=np.int32)}
+    records = [put("als", hits(1, 0)), put("broken", None), put("mine", lists, label="external", not_measured=why)]
+    table = one_table(records, tmp_path)
+    als, mine, broken = strict_rows([table])
+    assert (als["algorithm"], mine["algorithm"], broken["status"]) == ("als", "mine", "failed")
+    assert (als["rank"], mine["rank"], mine["group"], mine["status"]) == (1, None, None, "ok")
+    assert mine["metrics"]["hr@10/full"]["mean"] == 1
+    for name, reason in why.items():
+        assert (
+            mine["metrics"][name] == dict.fromkeys(("mean", "low", "high", "n"))
+            and mine["not_measured"][name] == reason
+        )
+    assert "mine (external) has no hr@10: lists alone." in render([table], {}, "terminal")
+    assert compare.describe([table], "mine", "als").endswith("  mine (external) has no hr@10: lists alone")
+    _, line, _ = csv.DictReader(io.StringIO(render([table], {}, "csv")))
+    assert (line["algorithm"], line["rank"], line["hr@10"], line["hr@10/full"]) == ("mine", "", "", "1.0")
+
+
+def test_answers_from_elsewhere_are_in_the_tables_of_every_machine(put: Callable[..., Record], tmp_path: Path) -> None:
+    """They have no times that could not be compared; another split is another table all the same."""
+    records = [
+        put("als", hits(1, 0), hardware="a"),
+        put("ease", hits(1, 0), hardware="b"),
+        put("mine", hits(1, 1), label="external", hardware="c"),
+        put("yours", hits(1, 1), label="external", hardware="c", split="b" * 64),
+        put("theirs", hits(1, 1), label="external", hardware="d", split="b" * 64),
+    ]
+    found = sorted(sorted(row["algorithm"] for row in table.rows) for table in boards.build(records, tmp_path))
+    assert found == [["als", "mine"], ["ease", "mine"], ["theirs", "yours"]]

@@ -273,6 +273,23 @@ def test_a_sample_of_users_may_be_ranked_and_none() -> None:
     assert protocol.metrics(none)["mrr"] == protocol.metrics(every)["mrr"]
 
 
+def test_lists_may_be_asked_for_alone() -> None:
+    """Without pairs there is no figure of candidates; those of the catalogue, warm and cold, are what they were."""
+    protocol = LeaveOneOut(LeaveOneOut.Config(negatives=40))
+    split = protocol.split(warm_and_cold(), 42)
+    question, labels, seen = protocol.question(split), protocol.labels(split), fitted_rows(split).matrix()
+    every = protocol.evaluate(items_by_number(), question, labels, seen)
+    lists = protocol.evaluate(items_by_number(), question.without_pairs(), labels, seen)
+    assert all(len(lists[name]) == 0 for name in ("positive_score", "n_better", "n_tied", "n_candidates"))
+    of_lists = {
+        name: value for name, value in protocol.metrics(every).items() if "/full" in name or name.endswith("y@10")
+    }
+    of_lists["coverage@10"] = protocol.metrics(every)["coverage@10"]
+    assert protocol.metrics(lists) == of_lists
+    assert {"hr@10/full", "hr@10/full/warm", "hr@10/full/cold-item"} <= of_lists.keys()
+    assert protocol.per_user(lists).keys() == of_lists.keys() - {"coverage@10"}
+
+
 def test_validation_rows_are_evaluated_the_same_way() -> None:
     protocol = LeaveOneOut(LeaveOneOut.Config(negatives=4))
     view = protocol.split(small(), 42).for_validation()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datasets.canonical import inner_ids
 from datasets.errors import DataError
 from datasets.formats import Field, Format
-from datasets.readers import _BLOCK_BYTES, read_table
+from datasets.readers import _BLOCK_BYTES, line_of_row, read_table
 
 FIELDS = [Field("user", "id"), Field("item", "id"), Field("rating", "number", 0.5, 5.0), Field("time", "seconds")]
 HEADER = "user,item,rating,time\n"
@@ -115,6 +115,28 @@ def test_a_number_without_bounds_is_still_finite(tmp_path: Path, value: str) -> 
     path = write(tmp_path, f"rating\n1\n{value}\n")
     with pytest.raises(DataError, match=r":3: column 'rating' is .*; a finite number is required"):
         read_table(path, [Field("rating", "number")])
+
+
+def test_a_real_keeps_its_64_bits_and_a_whole_number_is_one(tmp_path: Path) -> None:
+    """In float32 the first two scores would be one."""
+    fields = [Field("score", "real"), Field("rank", "whole")]
+    path = write(tmp_path, "score,rank\n1.00000001,1\n1.00000002,-2\n1e300,3\n")
+    columns = read_table(path, fields)
+    assert columns["score"].tolist() == [1.00000001, 1.00000002, 1e300] and columns["score"].dtype == np.float64
+    assert columns["rank"].tolist() == [1, -2, 3] and columns["rank"].dtype == np.int64
+    for line, reason in {"nan,1": "a finite", "1e400,1": "a finite", ",1": "a finite", "1,1.5": "a whole"}.items():
+        with pytest.raises(DataError, match=rf":3: column .*; {reason} number is required$"):
+            read_table(write(tmp_path, f"score,rank\n1,1\n{line}\n"), fields)
+
+
+@pytest.mark.parametrize("names", [None, ("user",)])
+def test_a_row_knows_its_line(tmp_path: Path, names: tuple[str, ...] | None) -> None:
+    """Blank lines are no rows."""
+    path = write(tmp_path, "\n".join([*(["user"] if names is None else []), "a", "", "", "b", "c", ""]))
+    format = Format(names=names)
+    assert len(read_table(path, [Field("user", "id")], format)["user"]) == 3
+    header = int(names is None)
+    assert [line_of_row(path, row, format) - header for row in range(3)] == [1, 4, 5]
 
 
 def test_a_file_of_many_blocks(tmp_path: Path) -> None:
