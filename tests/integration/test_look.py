@@ -16,7 +16,7 @@ from algorithms.registry import ALGORITHMS
 
 QUICK = [name for name in ALGORITHMS if name not in NETWORKS]
 PRESETS = [*QUICK, "als:report", "lightfm:report"]
-ONE_OF_EACH_FRAMEWORK = ["ncf", "keras-mf", "tfrs-gmf"]
+ONE_OF_EACH_FRAMEWORK = ["keras-mf", "ncf"]
 USERS = (1, 95, 414, 610)
 REFERENCE = {  # what the report that named ALS found like Forrest Gump
     "Shawshank Redemption, The (1994)",
@@ -91,7 +91,10 @@ def test_nothing_is_recommended_that_the_user_has_rated(
 
 @pytest.mark.parametrize(
     "names",
-    [ONE_OF_EACH_FRAMEWORK, pytest.param(sorted({*NETWORKS} - {*ONE_OF_EACH_FRAMEWORK}), marks=pytest.mark.slow)],
+    [
+        ONE_OF_EACH_FRAMEWORK,
+        pytest.param([name for name in NETWORKS if name not in ONE_OF_EACH_FRAMEWORK], marks=pytest.mark.slow),
+    ],
     ids=["one of each framework", "other networks"],
 )
 def test_networks_recommend_nothing_that_the_user_has_rated(
@@ -107,10 +110,6 @@ def test_networks_recommend_nothing_that_the_user_has_rated(
     for model in found["models"]:
         items = {entry["item"] for entry in model["list"]}
         assert len(items) == 10 and not items & rated[95].keys(), model["name"]
-    alike = report(benchmarks, "similar", "--item", "356", *chosen)
-    for model in alike["models"]:
-        assert len(model["list"]) == 10
-        assert "embeddings" in model["by"] or model["algorithm"] == "keras-deep-mf"
 
 
 def test_likes_and_lowest_ratings_stand_above_the_lists(kept: CommandLine, rated: dict[int, dict[int, float]]) -> None:
@@ -261,7 +260,7 @@ def test_titles_cannot_control_the_terminal(benchmarks: CommandLine, tmp_path: P
     """Also where there are no ratings, no numbers as ids and no metadata."""
     ratings, items = tmp_path / "log.csv", tmp_path / "items.csv"
     ratings.write_text(HOSTILE)
-    items.write_text("id,title\n" + "".join(f"{item},title [red]\u202e{item}\n" for item in "abcde"))
+    items.write_text("item,title\n" + "".join(f"{item},title [red]\u202e{item}\n" for item in "abcde"))
     data = ("--dataset", str(ratings), "--items", str(items), "--algorithm", "popularity,als")
     assert benchmarks.run("--keep-models", *data).code == 0
     for command in (("recommend", "--user", "ann"), ("similar", "--item", "a"), ("audience", "--item", "e")):
