@@ -19,7 +19,7 @@ from scipy import sparse
 from algorithms import gpu, storage
 from algorithms.space import Space
 from algorithms.types import FitContext, Task, TrainSet
-from datasets.errors import UserError
+from datasets.errors import NotApplicableError, UserError
 from datasets.top_k import top_k, unseen_top_k
 from datasets.types import FloatArray, IntArray, Interactions
 
@@ -56,6 +56,7 @@ class Recommender(ABC):
     Attributes:
         predicts_ratings: scores are ratings when the task is ``Task.RATING``; otherwise the harness calibrates them.
         lists_from_scores: ``recommend`` needs the scores of the whole catalogue and takes them from who has them.
+        similar_by: in words, what ``similar`` compares items by; empty for a model that knows nothing of the kind.
     """
 
     @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Recommender(ABC):
     SPACE: ClassVar[Mapping[str, Space]] = {}
     predicts_ratings: ClassVar[bool] = False
     lists_from_scores: ClassVar[bool] = True
+    similar_by: ClassVar[str] = ""
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
@@ -115,6 +117,18 @@ class Recommender(ABC):
     def scores_cold(self) -> bool:
         """Whether the fitted model itself rates pairs whose user or item has no training row."""
         return False
+
+    @property
+    def uses_item_metadata(self) -> bool:
+        """Whether the fitted model has something to say of an item without a training row, by its metadata."""
+        return False
+
+    def _similarities(self, item: int) -> FloatArray:
+        """(n_items,) how similar each item is to a valid ``item``, -inf for what must not be listed.
+
+        For a model with ``similar_by``.
+        """
+        raise NotApplicableError(f"{type(self).__name__} has no vectors or similarities of items")
 
     def synchronize(self) -> None:
         """Wait until the device has finished; the clock calls it. Nothing to wait for on a CPU."""
@@ -231,6 +245,39 @@ class Recommender(ABC):
             lists[tile] = unseen_top_k(of_tile, k, None if exclude is None else exclude[users[tile]])
         return lists
 
+    def similarities(self, item: int) -> FloatArray:
+        """(n_items,) float32 or float64: how similar each item is to ``item`` by ``similar_by``, higher is more.
+
+        -inf for items that are not compared.
+
+        Raises:
+            NotApplicableError: the model compares no items.
+        """
+        self._checked(np.array([item]), self.n_items, "items")
+        return self._similarities(item)
+
+    def similar(self, item: int, k: int, among: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
+        """(k,) int32 other items, most similar first, ties to the lower index, ``PADDING`` where fewer.
+
+        ``among``: (n_items,) the items that may be listed. Raises as ``similarities``.
+        """
+        similarities = np.array(self.similarities(item))
+        similarities[item] = -np.inf
+        if among is not None:
+            similarities[~among] = -np.inf
+        return top_k(similarities[None, :], k)[0]
+
+    def audience(self, item: int, k: int, exclude: IntArray | None = None) -> npt.NDArray[np.int32]:
+        """(k,) int32 users with the highest scores for ``item``, best first, ties to the lower index.
+
+        ``exclude``: users who are not listed, such as those who know the item; ``PADDING`` where fewer are left.
+        """
+        self._checked(np.array([item]), self.n_items, "items")
+        scores = np.array(self.score_pairs(np.arange(self.n_users), np.full(self.n_users, item)))
+        if exclude is not None:
+            scores[exclude] = -np.inf
+        return top_k(scores[None, :], k)[0]
+
     def size_bytes(self) -> int | None:
         """Bytes of all arrays that ``save`` writes; None for a model that cannot be saved."""
         try:
@@ -316,6 +363,7 @@ class FactorRecommender(Recommender):
     """
 
     lists_from_scores = False
+    similar_by = "cosine of item factors"
 
     user_factors: FloatArray
     item_factors: FloatArray
@@ -384,22 +432,8 @@ class FactorRecommender(Recommender):
             scores += self.item_bias[items]
         return scores
 
-    def similar(self, item: int, k: int) -> npt.NDArray[np.int32]:
-        """(k,) int32 other items by cosine of factors, best first, ties to the lower index, ``PADDING`` where fewer."""
-        self._checked(np.array([item]), self.n_items, "items")
-        lengths = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        unit = self.item_factors / np.where(lengths > 0, lengths, 1)
-        # Summed row by row, not by BLAS: equal rows must have equal cosines to the last bit, wherever they stand.
-        cosine = (unit * unit[item]).sum(axis=1)
-        cosine[item] = -np.inf
-        return top_k(cosine[None, :], k)[0]
-
-    def audience(self, item: int, k: int) -> npt.NDArray[np.int32]:
-        """(k,) int32 users with the highest scores for ``item``, best first, ties to the lower index."""
-        self._checked(np.array([item]), self.n_items, "items")
-        users = np.arange(self.n_users)
-        scores = self.score_pairs(users, np.full(self.n_users, item))
-        return top_k(scores[None, :], k)[0]
+    def _similarities(self, item: int) -> FloatArray:
+        return cosines(self.item_factors, item)
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         parts = ("user_factors", "item_factors", "user_bias", "item_bias")
@@ -498,6 +532,15 @@ class DampedBias:
         """Whether both have a training row; shapes broadcast."""
         known: npt.NDArray[np.bool_] = (self.user_rows[users] > 0) & (self.item_rows[items] > 0)
         return known
+
+
+def cosines(vectors: FloatArray, item: int) -> FloatArray:
+    """(n, d) vectors -> (n,) cosine of each with row ``item``; 0 where either is zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.where(lengths > 0, lengths, 1)
+    # Summed row by row, not by BLAS: equal rows must have equal cosines to the last bit, wherever they stand.
+    cosine: FloatArray = (unit * unit[item]).sum(axis=1)
+    return cosine
 
 
 def _damped(sums: npt.NDArray[Any], counts: IntArray, damping: float) -> npt.NDArray[np.float64]:

@@ -33,6 +33,7 @@ class ContentCosine(FactorRecommender):
 
     lists_from_scores = True
     recommend = Recommender.recommend  # from scores, whose ties are exact
+    similar_by = "cosine of item metadata"
 
     SPACE = {"weights": Choice(("one", "rating", "centred")), "numbers": Choice((False, True))}
 
@@ -40,6 +41,10 @@ class ContentCosine(FactorRecommender):
         vectors = unit_rows(item_metadata(train, self.config.numbers, "content-cosine"))
         self._set_items(vectors)
         self.user_factors = unit_rows(_weights(train.interactions, self.config.weights) @ vectors)
+
+    @property
+    def uses_item_metadata(self) -> bool:
+        return True
 
     def _score(self, users: IntArray) -> FloatArray:
         """Through the distinct vectors, so that items with the same metadata tie exactly, whatever BLAS does."""

@@ -31,6 +31,8 @@ class EASE(Recommender):
     class Config:
         l2: Annotated[float, "ridge added to the diagonal of the Gram matrix", AtLeast(1e-3)] = 500.0
 
+    similar_by = "weight of the item in each other item's score"
+
     SPACE = {"l2": LogUniform(10, 5_000)}
 
     def _fit(self, train: TrainSet, run: FitContext) -> None:
@@ -58,6 +60,16 @@ class EASE(Recommender):
         smoothed = (self.seen.T @ self.weights[users].T).T
         own = self.seen[users].multiply(self.self_weights).toarray()
         return (smoothed - own) / (1 - self.self_weights)
+
+    def _similarities(self, item: int) -> FloatArray:
+        """Row ``item`` of B. In the dual that is (x_iᵀ K X) / (1 − q) with K = (I − weights) / l2."""
+        if not self.dual:
+            return np.asarray(self.weights[item])
+        users = self.seen[:, [item]].toarray().ravel()
+        row = (users - users @ self.weights) / self.config.l2 @ self.seen
+        weights = np.asarray(row) / (1 - self.self_weights)
+        weights[item] = 0
+        return weights
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         state = {"weights": self.weights, **storage.csr_arrays("seen", self.seen)}

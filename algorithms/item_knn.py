@@ -28,6 +28,8 @@ class ItemKNN(Recommender):
     class Config:
         neighbours: Annotated[int, "most similar items kept for each item", AtLeast(1)] = 200
 
+    similar_by = "cosine of rating columns, among the neighbours kept"
+
     SPACE = {"neighbours": IntUniform(10, 1_000, log=True)}
 
     def _fit(self, train: TrainSet, run: FitContext) -> None:
@@ -44,6 +46,12 @@ class ItemKNN(Recommender):
 
     def _score(self, users: IntArray) -> FloatArray:
         return np.asarray((self.ratings[users] @ self.similarity).toarray())
+
+    def _similarities(self, item: int) -> FloatArray:
+        neighbours = self.similarity[[item]]
+        similarities = np.full(self.n_items, -np.inf)
+        similarities[neighbours.indices] = neighbours.data
+        return similarities
 
     def _state(self) -> dict[str, npt.NDArray[np.generic]]:
         return storage.csr_arrays("ratings", self.ratings) | storage.csr_arrays("similarity", self.similarity)

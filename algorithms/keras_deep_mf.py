@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from algorithms import _keras_common as common
-from algorithms.base import Recommender, Shape
+from algorithms.base import Recommender, Shape, cosines
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import Choice, IntUniform, LogUniform, Uniform
 from algorithms.types import FitContext, TrainSet
@@ -31,6 +31,7 @@ class KerasDeepMF(Recommender):
 
     predicts_ratings = True
     scores_cold = True
+    similar_by = "cosine of what items add to the hidden layer's inputs, less its mean over items"
 
     @dataclass(frozen=True)
     class Config:
@@ -121,6 +122,14 @@ class KerasDeepMF(Recommender):
         scores += self.user_bias[users]
         scores += self.item_bias[items]
         return scores
+
+    def _similarities(self, item: int) -> FloatArray:
+        """The mean, with the layer's bias in it, is common to all items and would make all of them alike."""
+        return cosines(self.item_hidden - self.item_hidden.mean(axis=0), item)
+
+    @property
+    def uses_item_metadata(self) -> bool:
+        return bool(self.config.metadata and self.config.connect_metadata)
 
     def _hidden_tiles(self, n: int) -> Iterator[slice]:
         """Slices of ``n`` pairs whose hidden activations fit in ``TILE_ELEMENTS``."""

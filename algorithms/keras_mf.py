@@ -25,6 +25,7 @@ class KerasMF(FactorRecommender):
     """
 
     predicts_ratings = True
+    similar_by = "cosine of item embeddings"
 
     @dataclass(frozen=True)
     class Config:

@@ -28,6 +28,7 @@ class LightFM(FactorRecommender):
     """
 
     scores_cold = True
+    similar_by = "cosine of item embeddings"
 
     @dataclass(frozen=True)
     class Config:
@@ -99,6 +100,10 @@ class LightFM(FactorRecommender):
         """The sums of embeddings, so that scoring is one matrix product."""
         self.user_bias, self.user_factors = model.get_user_representations(users)
         self.item_bias, self.item_factors = model.get_item_representations(items)
+
+    @property
+    def uses_item_metadata(self) -> bool:
+        return bool(self.config.metadata)
 
     @classmethod
     def memory_estimate(cls, shape: Shape, config: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from algorithms._metadata import item_metadata
-from algorithms.base import Recommender, Shape
+from algorithms.base import Recommender, Shape, cosines
 from algorithms.config import AtLeast, Epochs, Negatives, Patience
 from algorithms.space import IntUniform, LogUniform
 from algorithms.types import FitContext, Task, TrainSet
@@ -27,6 +27,7 @@ class NCF(Recommender):
     """
 
     predicts_ratings = True
+    similar_by = "cosine of item embeddings"
 
     @dataclass(frozen=True)
     class Config:
@@ -63,6 +64,7 @@ class NCF(Recommender):
 
     _threads = 1
     _scorer: Any = None
+    _item_tables: tuple[str, ...] = ("item",)
 
     def _fit(self, train: TrainSet, run: FitContext) -> None:
         from algorithms import _ncf_torch as framework
@@ -115,6 +117,14 @@ class NCF(Recommender):
         scores: FloatArray = self._scorer.pairs(users, items)
         return scores
 
+    def _similarities(self, item: int) -> FloatArray:
+        return cosines(np.hstack([self._weights(name) for name in self._item_tables]), item)
+
+    def _weights(self, table: str) -> FloatArray:
+        """(n, d) float32 embeddings on the host."""
+        weights: FloatArray = getattr(self._network, table).weight.detach().cpu().numpy()
+        return weights
+
     def synchronize(self) -> None:
         if self._scorer is not None:
             self._scorer.synchronize()
@@ -159,6 +169,9 @@ class NeuMF(NCF):
         gmf_factors: Annotated[int, "length of the embeddings that are multiplied", AtLeast(1)] = 16
 
     SPACE = {**NCF.SPACE, "gmf_factors": IntUniform(8, 64, log=True)}
+
+    similar_by = "cosine of item embeddings, those of both parts"
+    _item_tables = ("item", "gmf_item")
 
     def _design(self) -> dict[str, Any]:
         return {**super()._design(), "gmf_factors": self.config.gmf_factors}

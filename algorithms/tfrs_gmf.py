@@ -20,6 +20,7 @@ class TFRSGMF(FactorRecommender):
     """
 
     predicts_ratings = True
+    similar_by = "cosine of item embeddings"
 
     @dataclass(frozen=True)
     class Config:

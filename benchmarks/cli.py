@@ -47,6 +47,8 @@ examples:
   python -m benchmarks predict --dataset news-articles --algorithm keras-deep-mf --out submission.csv
   python -m benchmarks split export --dataset ml-latest-small --protocol leave-one-out --out split/
   python -m benchmarks score scores.csv --name my-model --dataset ml-latest-small --protocol leave-one-out
+  python -m benchmarks run --keep-models --dataset ml-latest-small --algorithm als,lightfm,ncf
+  python -m benchmarks recommend --algorithm als,lightfm,ncf --user 95     what saved models say: also similar, audience
   python -m benchmarks check my-algorithm --plugin my_algorithm.py
   python -m benchmarks regress --base HEAD                  for developers: did my change make RecGauge slower
   python -m benchmarks doctor                               what this machine has, what is missing, how to get it
@@ -108,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_split(commands)
     _add_score(commands)
+    _add_recommend(commands)
+    _add_similar(commands)
+    _add_audience(commands)
     _add_check(commands)
     _add_doctor(commands)
     _add_regress(commands)
@@ -152,6 +157,11 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_plugin(run)
     run.add_argument(
         "--compact", action="store_true", help="leave raw scores out of the side files, for results to be checked in"
+    )
+    run.add_argument(
+        "--keep-models",
+        action="store_true",
+        help="save each fitted model beside its record, for recommend, similar and audience",
     )
     _add_tuned(run)
     run.add_argument(
@@ -376,6 +386,51 @@ def _add_score(commands: argparse._SubParsersAction[_Parser]) -> None:
     score.set_defaults(command="benchmarks.external:score")
 
 
+def _add_recommend(commands: argparse._SubParsersAction[_Parser]) -> None:
+    recommend = commands.add_parser(
+        "recommend",
+        help="what saved models recommend to a user, beside what the user likes",
+        description="Show what a user likes and rated lowest, and what saved models recommend: nothing that the user "
+        "has rated. 'run --keep-models' saves models; nothing is fitted here.",
+        epilog="example: python -m benchmarks recommend --algorithm als,lightfm,ncf --user 95",
+        allow_abbrev=False,
+    )
+    recommend.add_argument("--user", required=True, metavar="ID", help="the data set's own id")
+    recommend.add_argument(
+        "--likes", type=_number, metavar="RATING", help="ratings from here on are likes (default: 4/5 of the highest)"
+    )
+    _add_look(recommend, n=10)
+    recommend.set_defaults(command="benchmarks.look:recommend")
+
+
+def _add_similar(commands: argparse._SubParsersAction[_Parser]) -> None:
+    similar = commands.add_parser(
+        "similar",
+        help="the items most like one, by what saved models know",
+        description="Show the items most like one, by what each saved model compares: factors, embeddings, weights, "
+        "metadata. 'run --keep-models' saves models; nothing is fitted here.",
+        epilog="example: python -m benchmarks similar --item 'forrest gump' --algorithm als:report,ease",
+        allow_abbrev=False,
+    )
+    _add_item(similar)
+    _add_look(similar, n=10)
+    similar.set_defaults(command="benchmarks.look:similar")
+
+
+def _add_audience(commands: argparse._SubParsersAction[_Parser]) -> None:
+    audience = commands.add_parser(
+        "audience",
+        help="the users who would like an item most, by saved models",
+        description="Show the users with the highest scores for an item, among those who have not rated it. "
+        "'run --keep-models' saves models; nothing is fitted here.",
+        epilog="example: python -m benchmarks audience --item 7 -n 15 --algorithm lightfm",
+        allow_abbrev=False,
+    )
+    _add_item(audience)
+    _add_look(audience, n=10)
+    audience.set_defaults(command="benchmarks.look:audience")
+
+
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     check = commands.add_parser(
         "check",
@@ -436,6 +491,38 @@ def _add_regress(commands: argparse._SubParsersAction[_Parser]) -> None:
     regress.set_defaults(command="benchmarks.regress:regress")
 
 
+def _add_item(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--item",
+        required=True,
+        metavar="ID|TITLE",
+        help="the data set's own id, or a title: case, order of words, year and small typos do not matter",
+    )
+
+
+def _add_look(parser: argparse.ArgumentParser, n: int) -> None:
+    """Which saved models to look at, and how much of them."""
+    parser.add_argument("-n", type=_positive, default=n, metavar="N", help=f"length of a list (default: {n})")
+    parser.add_argument(
+        "--algorithm",
+        action="append",
+        metavar="NAME,…",
+        help="as for run: NAME, NAME:PRESET, NAME[OPTION=VALUE,…] (default: all whose default preset is saved)",
+    )
+    _add_data(parser, set_help="an option, such as als.factors=64", default="ml-latest-small, leave-one-out")
+    parser.add_argument("--split-seed", type=_whole, default=42, metavar="N", help="of the split (default: 42)")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the models (default: 0)")
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="that the models were fitted with (default: 1)"
+    )
+    _add_one_device(parser)
+    _add_plugin(parser)
+    _add_tuned(parser)
+    _add_results(parser)
+    parser.add_argument("--format", choices=("terminal", "json"), default="terminal", help="(default: terminal)")
+    parser.set_defaults(suite="quick")
+
+
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", action="append", metavar="NAME,…", help="these only")
     parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these only")
@@ -443,16 +530,19 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     _add_plugin(parser)
 
 
-def _add_data(parser: argparse.ArgumentParser, set_help: str) -> None:
-    """What to measure on: data sets and protocols with their options."""
-    parser.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help="these instead of the suite's")
+def _add_data(parser: argparse.ArgumentParser, set_help: str, default: str | None = None) -> None:
+    """What to measure on: data sets and protocols with their options; ``default``: data set and protocol, else the
+    suite's."""
+    several = "these instead of the suite's"
+    dataset, protocol = (f"one (default: {each})" for each in default.split(", ")) if default else (several, several)
+    parser.add_argument("--dataset", action="append", metavar="NAME,…|FILE", help=dataset)
     _add_own_file(parser)
     parser.add_argument(
         "--drop-train-only",
         action="store_true",
         help="news-articles: leave out the ratings of users who are in train.csv only",
     )
-    parser.add_argument("--protocol", action="append", metavar="NAME,…", help="these instead of the suite's")
+    parser.add_argument("--protocol", action="append", metavar="NAME,…", help=protocol)
     parser.add_argument("--set", action="append", default=[], metavar="NAME.OPTION=VALUE", help=set_help)
     _add_protocol_flags(parser)
 
@@ -587,6 +677,16 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not abs(number) < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number")
+    return number
 
 
 def _positive_number(text: str) -> float:

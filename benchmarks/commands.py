@@ -82,7 +82,7 @@ def prepare(options: argparse.Namespace) -> int:
 
 def leaderboard(options: argparse.Namespace) -> int:
     """Print the tables of everything recorded in a folder."""
-    print(render(_recorded_tables(options), {}, options.format, _split_names(options.metrics)))
+    print(render(_recorded_tables(options), {}, options.format, split_names(options.metrics)))
     return OK
 
 
@@ -103,11 +103,11 @@ def recorded(options: argparse.Namespace, folder: Path) -> list[records.Record]:
     found, damaged = records.read_all(folder)
     for path in damaged:
         print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
-    datasets = [plan.dataset_spec(name).name if "[" in name else name for name in _split_names(options.dataset)]
-    for field, names in (("dataset", datasets), ("protocol", _split_names(options.protocol))):
+    datasets = [plan.dataset_spec(name).name if "[" in name else name for name in split_names(options.dataset)]
+    for field, names in (("dataset", datasets), ("protocol", split_names(options.protocol))):
         if names:
             found = [record for record in found if record.data[field]["name"] in names]
-    if presets := _split_names(options.config):
+    if presets := split_names(options.config):
         found = [record for record in found if record.data["algorithm"]["label"] in presets]
     if not found:
         raise UserError(f"{folder}: no such records here: 'python -m benchmarks run' makes some")
@@ -115,7 +115,7 @@ def recorded(options: argparse.Namespace, folder: Path) -> list[records.Record]:
 
 
 def _request(options: argparse.Namespace) -> RunRequest:
-    suite, choices, preparations, missing = _chosen(options, _split_names(options.config))
+    suite, choices, preparations, missing = chosen(options, split_names(options.config))
     budget = options.budget or suite.budget
     return RunRequest(
         preparations=preparations,
@@ -129,6 +129,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
         results=options.results.resolve(),
         compact=options.compact,
         throughput=suite.throughput,
+        keep_models=options.keep_models,
         tuned=options.tuned.resolve(),
         plugins=options.plugin,
         not_measured=missing,
@@ -138,7 +139,7 @@ def _request(options: argparse.Namespace) -> RunRequest:
 def _tune_request(options: argparse.Namespace) -> TuneRequest:
     from benchmarks.tuning import TuneRequest  # loads Optuna, which no other command needs
 
-    _, choices, preparations, missing = _chosen(options)
+    _, choices, preparations, missing = chosen(options)
     if any(choice.label == TUNED for choice in choices):
         raise UserError(f"tune: '{TUNED}' is what tuning finds: name algorithms without it")
     if twice := _repeated([choice.spec.name for choice in choices]):
@@ -173,12 +174,12 @@ def _repeated(names: Sequence[str]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
 
 
-def _chosen(
+def chosen(
     options: argparse.Namespace, presets: Sequence[str] = ()
 ) -> tuple[plan.Suite, list[plan.AlgorithmChoice], list[plan.Preparation], dict[str, str]]:
     """The suite, and its algorithms and splits with what flags replace; last, why data sets are missing."""
     suite, protocols, asked, overrides = _suite_and_flags(options)
-    choices = plan.choose_algorithms(_split_names(options.algorithm) or suite.algorithms, overrides, presets)
+    choices = plan.choose_algorithms(split_names(options.algorithm) or suite.algorithms, overrides, presets)
     plan.require_all_used(asked, [*(choice.spec.name for choice in choices), *protocols])
     for choice in choices:
         if choice.label == TUNED and choice.spec.name in asked:
@@ -194,7 +195,7 @@ def _suite_and_flags(
     for path in options.plugin:
         load_plugin(path)
     suite = plan.load_suite(options.suite)
-    protocols = _split_names(options.protocol) or suite.protocols
+    protocols = split_names(options.protocol) or suite.protocols
     asked = plan.parse_assignments([*options.set, *_protocol_assignments(options, protocols)])
     return suite, protocols, asked, plan.merge_overrides(plan.parse_assignments(suite.set), asked)
 
@@ -204,7 +205,7 @@ def _preparations(
 ) -> tuple[list[plan.Preparation], dict[str, str]]:
     """The splits asked for, and the data sets that are not here with their reasons."""
     own = plan.OwnFileFlags(options.columns, options.items, options.users, options.scale)
-    specs = plan.choose_datasets(_split_names(options.dataset) or suite.datasets, own)
+    specs = plan.choose_datasets(split_names(options.dataset) or suite.datasets, own)
     if options.drop_train_only:
         specs = plan.drop_train_only(specs)
     datasets, missing = plan.find_datasets(specs, bool(options.dataset))
@@ -293,6 +294,6 @@ def _protocol_assignments(options: argparse.Namespace, protocols: Sequence[str])
     return assignments
 
 
-def _split_names(values: Sequence[str] | None) -> list[str]:
+def split_names(values: Sequence[str] | None) -> list[str]:
     """``["a,b", "c[x=1,y=2]"]`` -> ``["a", "b", "c[x=1,y=2]"]``: commas within brackets do not separate."""
     return [name for value in values or () for name in re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", value)]

@@ -164,6 +164,24 @@ def check_recommends_in_order(spec: AlgorithmSpec) -> None:
         _require(bool((falls <= 1e-5 * np.abs(scores[user]).max()).all()), f"user {user}: the list is not in order")
 
 
+def check_similar_items(spec: AlgorithmSpec) -> None:
+    """What is listed as similar is another item, the most similar first, and mostly of the item's own group."""
+    model, k = fitted(spec.name), 10
+    if not model.similar_by:
+        return
+    items = np.arange(0, COLD_ITEM, 10)
+    own = []
+    for item in items:
+        similarities, listed = model.similarities(int(item)), model.similar(int(item), k)
+        found = listed[listed != PADDING]
+        _require(similarities.shape == (N_ITEMS,), f"similarities gave the shape {similarities.shape}")
+        _require(item not in found and len(set(found)) == len(found), f"item {item}: itself or an item twice is listed")
+        _require(bool((np.diff(similarities[found]) <= 0).all()), f"item {item}: the list is not in order")
+        own += list(item_group()[found] == item_group()[item])
+    share = float(np.mean(own))
+    _require(share >= 0.5, f"only {share:.0%} of similar items are of the same group: that is chance or little more")
+
+
 def check_save_and_load(spec: AlgorithmSpec) -> None:
     for task in _tasks(spec):
         model = fitted(spec.name, task)
@@ -173,6 +191,9 @@ def check_save_and_load(spec: AlgorithmSpec) -> None:
         users = np.arange(N_USERS)
         _require(np.array_equal(loaded.score(users), model.score(users)), f"{task}: the loaded model scores otherwise")
         _require(loaded.config == model.config, f"{task}: the loaded model has another config")
+        if model.similar_by:
+            same = np.array_equal(loaded.similarities(0), model.similarities(0))
+            _require(same, f"{task}: the loaded model finds other similarities")
 
 
 def check_leaves_training_arrays_alone(spec: AlgorithmSpec) -> None:
@@ -248,6 +269,7 @@ CHECKS: tuple[Callable[[AlgorithmSpec], None], ...] = (
     check_synchronizes_at_any_time,
     check_tells_its_device,
     check_recommends_in_order,
+    check_similar_items,
     check_save_and_load,
     check_leaves_training_arrays_alone,
     check_progress,

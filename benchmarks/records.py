@@ -1,7 +1,8 @@
 """Records: one JSON file a cell, with a side file of per-user outcomes. Every table is made of these alone.
 
-``<results>/<dataset>/<protocol>/<algorithm>/<key>.json`` beside ``<key>.npz`` and, for a failure, ``<key>.log``. The
-side file is renamed into place first, then the JSON: a record that can be read is complete. ``results/README.md``
+``<results>/<dataset>/<protocol>/<algorithm>/<key>.json`` beside ``<key>.npz``, for a failure ``<key>.log`` and, where
+the model is kept, ``<key>.model/``. These are renamed into place first, then the JSON: a record that can be read is
+complete. ``results/README.md``
 explains the fields.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import digest, file_digest
-from datasets.errors import NotWritableError
+from datasets.errors import NotWritableError, UserError
 
 SCHEMA = "recgauge.record/1"
 
@@ -73,20 +74,81 @@ def read(path: Path) -> Record | None:
     return Record(path, data) if isinstance(data, dict) and data.get("schema") == SCHEMA else None
 
 
-def satisfies(record: Record | None, key: str, repeats: int, throughput: bool = False) -> bool:
-    """Whether a cell need not run again: it holds at least the repeats and figures asked for. Failures never count."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a record has to hold beside its figures."""
+
+    repeats: int = 1
+    throughput: bool = False
+    model: bool = False
+
+    def and_what(self, record: Record | None, key: str) -> Wanted:
+        """This, and what a ``record`` of the same cell holds already: a cell that runs again loses nothing."""
+        if record is None or record.status != "ok" or record.data["key"] != key:
+            return self
+        timings = record.data["timings"]
+        return Wanted(
+            max(self.repeats, len(timings["fit_s"])),
+            self.throughput or bool(timings.get("throughput")),
+            self.model or record.data.get("model") is not None,
+        )
+
+
+def satisfies(record: Record | None, key: str, wanted: Wanted) -> bool:
+    """Whether a cell need not run again: it holds at least what is wanted. Failures never count.
+
+    A model that cannot be saved is not waited for: ``memory.model_bytes`` is null then.
+    """
     if record is None or record.status != "ok" or record.data["key"] != key:
         return False
     timings = record.data["timings"]
-    if timings is None or len(timings["fit_s"]) < repeats or (throughput and not timings.get("throughput")):
+    if timings is None or len(timings["fit_s"]) < wanted.repeats:
+        return False
+    if wanted.throughput and not timings.get("throughput"):
+        return False
+    if wanted.model and record.data["memory"]["model_bytes"] is not None and not _has_model(record):
         return False
     return record.path.with_suffix(".npz").exists()
 
 
-def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None) -> Record:
-    """Put a record in place: side file, log, then the JSON, each by a rename."""
+def model_folder(record: Record) -> Path | None:
+    """Where the fitted model of a record lies; None where none was kept."""
+    model = record.data.get("model")
+    return None if model is None else record.path.with_name(model["folder"])
+
+
+def checked_model(record: Record) -> Path:
+    """``model_folder``, whose files are what the record says they are.
+
+    Raises:
+        UserError: a file is missing or has changed since.
+    """
+    folder = model_folder(record)
+    if folder is None:
+        raise ValueError(f"{record.path.name} keeps no model")
+    for name, sha256 in record.data["model"]["sha256"].items():
+        file = folder / name
+        if not file.is_file() or file_digest(file) != sha256:
+            state = "has changed since it was saved (its sha256 differs)" if file.is_file() else "is missing"
+            raise UserError(f"{file}: {state}: delete {folder.name}, then 'run --keep-models' makes it again")
+    return folder
+
+
+def _has_model(record: Record) -> bool:
+    folder = model_folder(record)
+    return folder is not None and all((folder / name).is_file() for name in record.data["model"]["sha256"])
+
+
+def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None, model: Path | None = None) -> Record:
+    """Put a record in place: model, side file, log, then the JSON, each by a rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = {"schema": SCHEMA, **data, "side": None}
+    data = {"schema": SCHEMA, **data, "side": None, "model": None}
+    kept = path.with_suffix(".model")
+    shutil.rmtree(kept, ignore_errors=True)
+    if model is not None:
+        files = sorted(file for file in model.iterdir() if file.is_file())
+        data["model"] = {"folder": kept.name, "sha256": {file.name: file_digest(file) for file in files}}
+        os.replace(model, kept)
     if side is not None:
         data["side"] = {"file": path.with_suffix(".npz").name, "sha256": file_digest(side)}
         os.replace(side, path.with_suffix(".npz"))

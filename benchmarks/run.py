@@ -30,7 +30,7 @@ from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Res
 from benchmarks.oracle import ORACLE
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, with_oracle
 from benchmarks.progress import Display
-from benchmarks.records import Record
+from benchmarks.records import Record, Wanted
 from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
 from datasets.errors import UserError
@@ -70,8 +70,15 @@ class RunRequest(PrepareRequest):
     """Side files without the raw scores of pairs, for results that are checked in."""
     throughput: bool = False
     """Also measure how fast fitted models answer."""
+    keep_models: bool = False
+    """Save each fitted model beside its record."""
     tuned: Path = Path("results/tuned")
     """Folder of tuned configurations."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """What each record has to hold."""
+        return Wanted(self.repeats, self.throughput, self.keep_models)
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
         display.start(1, 0)
         runner.check_canaries()
         display.running(planned.cell.name)
-        return runner.measure(planned.cell, side.parent, side)
+        return runner.measure(planned.cell, side.parent, side, request.wanted)
 
 
 def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[str, Any]]]) -> list[Planned]:
@@ -166,16 +173,12 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
                 path = _record_path(request.results, cell, choice.label == TUNED)
                 record = records.read(path)
-                known = record if _satisfies(request, record, cell) else None
+                known = record if records.satisfies(record, cell.key, request.wanted) else None
                 if known is not None and known.data["algorithm"].get("tuned") != choice.tuned:
                     known = None  # another study came to the same configuration
                 # Two labels of one configuration are one row.
                 planned.setdefault((preparation.name, path), Planned(cell, path, known))
     return list(planned.values())
-
-
-def _satisfies(request: RunRequest, record: Record | None, cell: Cell) -> bool:
-    return records.satisfies(record, cell.key, request.repeats, request.throughput)
 
 
 def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
@@ -274,13 +277,15 @@ class _Runner(_Preparer):
             return record
         self._display.running(cell.name)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
-            side = scratch / "outcomes.npz"
-            ending = self.measure(cell, scratch, side)
+            side, model = scratch / "outcomes.npz", scratch / "model"
+            wanted = self._request.wanted.and_what(records.read(planned.path), cell.key)
+            ending = self.measure(cell, scratch, side, wanted)
             failed = ending.status != "ok"
             data = self._record(cell, ending, cell.variables)
             with records.writing(self._request.results):
                 log = _log_of_failure(scratch, ending) if failed else None
-                record = records.write(planned.path, data, side=None if failed else side, log=log)
+                kept = model if model.is_dir() and not failed else None
+                record = records.write(planned.path, data, side=None if failed else side, log=log, model=kept)
         self._display.finished(cell.name, record)
         return record
 
@@ -288,7 +293,7 @@ class _Runner(_Preparer):
         """Of this very configuration, as tuned or under another label: tuning may well find the default best."""
         for is_tuned in (False, True):
             record = records.read(_record_path(self._request.results, cell, is_tuned))
-            if record is not None and _satisfies(self._request, record, cell):
+            if record is not None and records.satisfies(record, cell.key, self._request.wanted):
                 return record
         return None
 
@@ -298,14 +303,20 @@ class _Runner(_Preparer):
         results = self._request.results
         with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
             side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
-            return records.write(planned.path, data, side, log=None)
+            kept = records.model_folder(same)
+            model = None if kept is None else Path(shutil.copytree(kept, scratch / "model"))
+            return records.write(planned.path, data, side, log=None, model=model)
 
-    def measure(self, cell: Cell, scratch: Path, side: Path) -> Ending:
-        """Fit and ask in a fresh worker in the folder ``scratch``; outcomes go to ``side`` where it ends ``ok``."""
-        request, respond = self._cell_request(cell, scratch), self._responder(cell, side)
+    def measure(self, cell: Cell, scratch: Path, side: Path, wanted: Wanted) -> Ending:
+        """Fit and ask in a fresh worker in the folder ``scratch``.
+
+        Where it ends ``ok``, outcomes are in the file ``side`` and, if wanted and possible, the model is in the folder
+        ``scratch/model``.
+        """
+        request, respond = self._cell_request(cell, scratch, wanted), self._responder(cell, side)
         return self._executor.run(request, self._request.limits, cell.variables, scratch, respond)
 
-    def _cell_request(self, cell: Cell, scratch: Path) -> Event:
+    def _cell_request(self, cell: Cell, scratch: Path, wanted: Wanted) -> Event:
         request = self._request
         return {
             "kind": "cell",
@@ -321,9 +332,10 @@ class _Runner(_Preparer):
             "threads": cell.threads,
             "device": cell.device,
             "seconds": self._request.limits.seconds,
-            "repeats": self._request.repeats,
+            "repeats": wanted.repeats,
             "compact": self._request.compact,
-            "throughput": self._request.throughput,
+            "throughput": wanted.throughput,
+            "model": str(scratch / "model") if wanted.model else None,
             "began": time.monotonic(),
             "calibrate": cell.choice.spec.support[cell.preparation.protocol.task] == CALIBRATED,
         }

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -52,12 +53,13 @@ class WrongDevice(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """What one cell gave: outcomes per user, figures made of them, and what they cost."""
+    """What one cell gave: outcomes per user, figures made of them, what they cost, and the fitted model."""
 
     outcomes: Arrays
     metrics: dict[str, float]
     timings: dict[str, Any]
     memory: dict[str, int | None]
+    model: Recommender
 
 
 def measure(
@@ -128,9 +130,8 @@ def measure(
         with stages("throughput"), watched(answering):
             timings["throughput"] = measure_throughput(model, seen, ranks, seal, clock, progress)
         seal.check()
-    return Measurement(
-        outcomes, metrics, {**timings, "host": {"fit": fitting, "answers": answering}, "stages": stages.seconds}, memory
-    )
+    timings |= {"host": {"fit": fitting, "answers": answering}, "stages": stages.seconds}
+    return Measurement(outcomes, metrics, timings, memory, model)
 
 
 def _timed_fit(model: Recommender, train: TrainSet, run: FitContext, seal: Seal, clock: Clock) -> None:
@@ -290,7 +291,17 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
     kept = {name: array for name, array in measured.outcomes.items() if name != RAW or not request["compact"]}
     with stages("write"), open(outputs[0], "wb") as file:
         save_side_file(file, kept)
+    if request["model"] is not None:
+        with stages("write"):
+            _keep(measured.model, Path(request["model"]), seal)
     emit("ended", status="ok", metrics=measured.metrics, timings=measured.timings, memory=measured.memory)
+
+
+def _keep(model: Recommender, folder: Path, seal: Seal) -> None:
+    """Save the fitted model, where it can be saved: no folder appears for one that cannot."""
+    with suppress(NotImplementedError), seal.adapter():
+        model.save(folder)
+    seal.check()
 
 
 def _maker(request: dict[str, Any], truth: Truth | None = None) -> Callable[[], Recommender]:
@@ -396,12 +407,28 @@ def _check(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Ca
     emit("ended", status="ok")
 
 
+def _look(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
+    """Load kept models that share an environment, one after another, and ask each of them the question."""
+    from benchmarks.looking import answer
+
+    seal = Seal(request["forbidden"], [*request["folders"], sys.prefix, sys.base_prefix])
+    seal.install()
+    with seal.adapter():
+        for plugin in request["plugins"]:
+            load_plugin(Path(plugin))
+        for target, folder in zip(request["algorithms"], request["folders"], strict=True):
+            emit("looked", **answer(_load(target).load(Path(folder)), request["question"]))
+    seal.check()
+    emit("ended", status="ok")
+
+
 _HANDLERS: dict[str, Callable[..., None]] = {
     "cell": _cell,
     "trial": _trial,
     "prepare": _prepare,
     "canaries": _canaries,
     "check": _check,
+    "look": _look,
 }
 
 

@@ -133,6 +133,18 @@ def test_default_and_tuned_rows_are_one_table(ratings: Path, studies: tuple[Path
     assert after["timings"] == written["popularity", "tuned", 42]["timings"], "the same configuration, measured once"
 
 
+def test_the_model_of_a_configuration_that_is_both_is_kept_for_both(
+    ratings: Path, studies: tuple[Path, list[Tuned]], tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    assert run(results, ratings, studies[0], "--keep-models", algorithm="ease").code == 0
+    written = records_of(results)
+    default, same = written["ease", "default", 42]["model"], written["ease", "tuned", 42]["model"]
+    assert default["sha256"] == same["sha256"] and default["folder"] != same["folder"]
+    folders = {path.name: {file.name for file in path.iterdir()} for path in results.glob("*/*/*/*.model")}
+    assert folders == {model["folder"]: set(model["sha256"]) for model in (default, same)}
+
+
 def test_on_another_split_tuned_rows_are_skipped(
     ratings: Path, studies: tuple[Path, list[Tuned]], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from scipy import sparse
 from algorithms.base import DampedBias, FactorRecommender, NonFiniteScores, Recommender
 from algorithms.popularity import Popularity
 from algorithms.types import FitContext, Task, TrainSet
-from datasets.errors import UserError
+from datasets.errors import NotApplicableError, UserError
 from datasets.top_k import PADDING
 from datasets.types import Interactions
 
@@ -193,7 +193,17 @@ def test_factors_score_as_a_product_and_find_similar_items():
     assert model.score_pairs(np.array([0, 1]), np.array([2, 2])).tolist() == [4.5, 0.5]
     assert model.similar(0, 2).tolist() == [2, 1]  # parallel, then orthogonal before a zero vector by index
     assert model.similar(0, 5).tolist() == [2, 1, 3, PADDING, PADDING]
+    assert model.similar(0, 2, among=np.array([True, True, False, True])).tolist() == [1, 3]
     assert model.audience(1, 2).tolist() == [1, 2]
+    assert model.audience(1, 3, exclude=np.array([1])).tolist() == [2, 0, PADDING]
+
+
+def test_a_model_without_similarities_says_so():
+    model = _fitted(Popularity())
+    assert not model.similar_by
+    with pytest.raises(NotApplicableError, match="Popularity has no vectors or similarities of items"):
+        model.similar(0, 2)
+    assert model.audience(0, 2).tolist() == [0, 1]  # everybody the same: by index
 
 
 def test_save_and_load(tmp_path: Path):

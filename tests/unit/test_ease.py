@@ -33,6 +33,18 @@ def _as_printed(seen: np.ndarray, l2: float) -> np.ndarray:
     return seen @ weights
 
 
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6)], ids=["dual", "primal"])
+def test_similarities_are_rows_of_the_weights(shape):
+    seen = (np.random.default_rng(3).random(shape) < 0.4).astype(float)
+    seen[0, 0] = 1
+    inverse = np.linalg.inv(seen.T @ seen + 2 * np.eye(shape[1]))
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    model = _fit(seen, 2)
+    found = np.vstack([model.similarities(item) for item in range(shape[1])])
+    assert found == pytest.approx(weights, abs=1e-12)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 25), st.integers(1, 25), st.floats(0.5, 1_000), st.integers(0, 10_000))
 def test_both_forms_equal_the_paper(n_users, n_items, l2, seed):

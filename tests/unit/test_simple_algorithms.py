@@ -23,6 +23,7 @@ from algorithms.popularity import Popularity
 from algorithms.random import Random
 from algorithms.types import FitContext, Task, TrainSet
 from datasets.errors import NotApplicableError, UserError
+from datasets.top_k import PADDING
 from datasets.types import Features, Interactions
 
 # user 0: items 0 (5), 1 (3); user 1: item 1 (4); user 2: nothing. Item 2: nobody.
@@ -79,6 +80,8 @@ def test_item_knn_sums_cosines():
     cosine = 5 * 3 / (5 * np.sqrt(9 + 16))
     expected = [[5 + 3 * cosine, 5 * cosine + 3, 0], [4 * cosine, 4, 0], [0, 0, 0]]
     assert model.score(np.arange(3)) == pytest.approx(np.array(expected))
+    assert model.similarities(0) == pytest.approx([1, cosine, -np.inf])  # item 2 is no neighbour
+    assert model.similar(0, 2).tolist() == [1, PADDING]
 
 
 GENRES = Features(
