@@ -97,8 +97,10 @@ def _way(row: Row) -> float | None:
 
 
 def _fit_range(row: Row) -> str:
-    """The shortest and the longest of several timed fits."""
+    """The shortest and the longest of several timed fits; of a model from elsewhere, that its maker says so."""
     found = row["cost"]["fit_s"]
+    if "fit_s" in (row["external"] or {}).get("self_reported", ()):
+        return "self-reported"
     if not found or found["low"] == found["high"]:
         return ""
     return f"{render.seconds_text(found['low'])}–{render.seconds_text(found['high'])}"

@@ -69,7 +69,8 @@ def test_nothing_compared_is_never_green() -> None:
     assert (rows[0].status, exit_code(rows)) == ("skipped", 4)
 
 
-def test_a_failed_benchmark_is_not_green_and_a_slower_one_matters_more() -> None:
+def test_a_failed_benchmark_is_not_green_and_a_slower_one_matters_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     other = Benchmark("fit/ease", 1.15, "ease")
     comparison = Comparison(
         Outcome({"fit/als": rounds(1.5)}, failed={"fit/ease": "ValueError: no"}),
