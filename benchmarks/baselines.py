@@ -7,7 +7,6 @@ to its control, with the reason why they were accepted.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,11 +115,7 @@ def accept(
         kept[name] = {**about, "ratios": [float(f"{value:.4g}") for value in values]}
     entries = ",\n".join(f"  {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept))
     head = f'"schema": {SCHEMA},\n "machine": {json.dumps(machine())}'
-    temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
-    with records.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(f'{{{head},\n "benchmarks": {{\n{entries}\n }}}}\n')
-        os.replace(temporary, path)
+    records.write_text(path, f'{{{head},\n "benchmarks": {{\n{entries}\n }}}}\n')
     return path
 
 
