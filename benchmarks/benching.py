@@ -188,22 +188,9 @@ def _command(report: Path, plugins: Sequence[Path], root: Path, *options: str) -
     """The benchmarks of this checkout, whichever checkout is measured: both sides of a comparison run the same."""
     tests = ROOT / "tests" / "performance"
     added = [argument for path in plugins for argument in ("--add-plugin", str(path.resolve()))]
-    settings = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-m", "regress", "--benchmark-enable"]
-    without = ["-p", "no:cacheprovider", "-p", "no:xdist"]
-    report_to = ("--report", str(report), "--of-checkout", str(root))
-    return [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(tests),
-        *settings,
-        *without,
-        *report_to,
-        *added,
-        *options,
-        "-q",
-        "--tb=short",
-    ]
+    start = [sys.executable, "-m", "pytest", str(tests), "-q", "--tb=short", "-m", "regress", "--benchmark-enable"]
+    settings = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:xdist"]
+    return [*start, *settings, "--report", str(report), "--of-checkout", str(root), *added, *options]
 
 
 def _run(

@@ -76,7 +76,7 @@ def ask(
     answers: dict[int, Answer] = {}
     with terminate_as_interrupt(), LocalExecutor() as executor, display:
         display.start(len(kept), 0)
-        for group in _by_environment(kept).values():
+        for group in _by_environment(kept):
             models = [kept[place] for place in group]
             display.running(f"load {', '.join(model.name for model in models)}")
             left = list(group)
@@ -104,13 +104,12 @@ def ask(
     return [answers[place] for place in range(len(kept))]
 
 
-def _by_environment(kept: Sequence[Kept]) -> dict[tuple[str | None, tuple[tuple[str, str], ...]], list[int]]:
-    """Places in ``kept`` by extra and environment variables."""
-    groups: dict[tuple[str | None, tuple[tuple[str, str], ...]], list[int]] = {}
+def _by_environment(kept: Sequence[Kept]) -> list[list[int]]:
+    """Places in ``kept``, those of one environment together."""
+    groups: dict[object, list[int]] = {}
     for place, model in enumerate(kept):
-        variables = tuple(sorted(model.cell.variables.items()))
-        groups.setdefault((model.cell.choice.spec.extra, variables), []).append(place)
-    return groups
+        groups.setdefault(model.cell.environment, []).append(place)
+    return list(groups.values())
 
 
 def _no_model(absent: Sequence[Planned], request: RunRequest, options: argparse.Namespace) -> UserError:

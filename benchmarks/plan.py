@@ -206,6 +206,11 @@ class Cell:
         """Environment variables of this cell's worker."""
         return worker_variables(self.threads, self.choice.variables, self.device)
 
+    @property
+    def environment(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Extra and variables: cells of one environment may share a worker; frameworks never meet."""
+        return self.choice.spec.extra or "", tuple(sorted(self.variables.items()))
+
     @cached_property
     def key(self) -> str:
         """sha256 over all that decides the figures, and nothing that does not (limits are recorded, not hashed)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import re
 import shlex
 import tomllib
@@ -96,11 +95,7 @@ def write(root: Path, tuned: Tuned) -> Path:
     """
     path = path_of(root, tuned.dataset, tuned.protocol, tuned.algorithm)
     text = _to_toml({"schema": SCHEMA, **dataclasses.asdict(tuned)})
-    temporary = path.with_suffix(f".toml.tmp-{os.getpid()}")
-    with records.writing(root):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+    records.write_text(path, text)
     return path
 
 

@@ -141,11 +141,6 @@ class StudyPlan:
     def variables(self) -> dict[str, str]:
         return self.cell.variables
 
-    @property
-    def environment(self) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """Studies of one environment share their workers: frameworks never meet."""
-        return self.cell.choice.spec.extra or "", tuple(sorted(self.variables.items()))
-
 
 @dataclass(frozen=True)
 class StudyResult:
@@ -223,9 +218,9 @@ class _Tuner:
         order: dict[tuple[Any, ...], int] = {}
         runnable = [plan for plan in plans if not plan.reason]
         for plan in runnable:
-            order.setdefault(plan.environment, len(order))
-        runnable.sort(key=lambda plan: order[plan.environment])
-        for _, group in groupby(runnable, key=lambda plan: plan.environment):
+            order.setdefault(plan.cell.environment, len(order))
+        runnable.sort(key=lambda plan: order[plan.cell.environment])
+        for _, group in groupby(runnable, key=lambda plan: plan.cell.environment):
             same = list(group)
             with self._workers(same[0].variables) as sessions:
                 for plan in same:

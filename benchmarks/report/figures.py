@@ -63,15 +63,7 @@ def intervals(table: Table) -> Chart | None:
         return None
     primary = table.protocol.primary
     figure = _figure(height=120 + ROW_PX * len(rows))
-    figure.add_scatter(
-        x=[_mean(row, primary) for row in rows],
-        y=[_label(row) for row in rows],
-        error_x=_error_bars([row["metrics"][primary] for row in rows]),
-        mode="markers",
-        marker=_group_markers(rows),
-        customdata=[_id(table, row) for row in rows],
-        hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-    )
+    _add_intervals(figure, table, rows, primary, marker=_group_markers(rows))
     figure.update_xaxes(title=primary)
     figure.update_yaxes(autorange="reversed", automargin=True)
     text = "Best row first, with its 95 % interval over users. Rows of one colour and symbol are one rank group."
@@ -218,16 +210,7 @@ def slices(table: Table) -> Chart | None:
     for place, (part, (suffix, n)) in enumerate(found.items()):
         name = primary + suffix
         own = [row for row in rows if _has(row, name)]
-        figure.add_scatter(
-            x=[_mean(row, name) for row in own],
-            y=[_label(row) for row in own],
-            error_x=_error_bars([row["metrics"][name] for row in own]),
-            mode="markers",
-            marker=_mark(place),
-            customdata=[_id(table, row) for row in own],
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-            name=f"{part} (n={n:,})",
-        )
+        _add_intervals(figure, table, own, name, marker=_mark(place), name=f"{part} (n={n:,})")
     figure.update_xaxes(title=primary)
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_layout(showlegend=True)
@@ -314,6 +297,19 @@ def _figure(height: int = 420) -> Figure:
 
     margin = {"l": 60, "r": 20, "t": 20, "b": 50}
     return Figure(layout={"height": height, "margin": margin, "showlegend": False, "hovermode": "closest"})
+
+
+def _add_intervals(figure: Figure, table: Table, rows: Sequence[Row], metric: str, **style: Any) -> None:
+    """A point with its interval for each row, which is named on the other axis."""
+    figure.add_scatter(
+        x=[_mean(row, metric) for row in rows],
+        y=[_label(row) for row in rows],
+        error_x=_error_bars([row["metrics"][metric] for row in rows]),
+        mode="markers",
+        customdata=[_id(table, row) for row in rows],
+        hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        **style,
+    )
 
 
 def _measured(table: Table) -> list[Row]:

@@ -20,6 +20,15 @@ ALGORITHMS = (AlgorithmSpec("mine", "my_plugin:Popularity", "one of my own", ("n
 """
 
 
+def with_fit(folder: Path, statement: str) -> Path:
+    """The plug-in with another algorithm before its own, ``broken``, whose fit is this statement."""
+    broken = f"class Broken(Popularity):\n    def _fit(self, train, run):\n        {statement}\n"
+    spec = 'AlgorithmSpec("broken", "my_plugin:Broken", "fails", ("numpy",), RANKER)'
+    plugin = folder / "my_plugin.py"
+    plugin.write_text(PLUGIN.replace("ALGORITHMS = (", f"{broken}\nALGORITHMS = ({spec}, "))
+    return plugin
+
+
 @pytest.fixture
 def regress(benchmarks: CommandLine, tmp_path: Path):  # type: ignore[no-untyped-def]
     """The command with baselines and history of the test's own."""
@@ -58,10 +67,7 @@ def test_a_registered_algorithm_has_its_benchmarks(regress, tmp_path: Path) -> N
 
 
 def test_a_benchmark_that_fails_says_why_and_the_others_go_on(regress, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    plugin = tmp_path / "my_plugin.py"
-    broken = "class Broken(Popularity):\n    def _fit(self, train, run):\n        raise ValueError('out of order')\n"
-    spec = 'AlgorithmSpec("broken", "my_plugin:Broken", "fails", ("numpy",), RANKER)'
-    plugin.write_text(PLUGIN.replace("ALGORITHMS = (", f"{broken}\nALGORITHMS = ({spec}, "))
+    plugin = with_fit(tmp_path, "raise ValueError('out of order')")
     found = regress("--plugin", str(plugin), "-k", "fit/mine", "-k", "fit/broken")
     assert found.code == 2
     assert "fit/broken failed: ValueError: out of order" in found.out.replace("\n", " ")
@@ -82,13 +88,10 @@ def test_accept_wants_a_reason(regress) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_benchmark_that_kills_its_process_is_blamed_alone(regress, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    plugin = tmp_path / "my_plugin.py"
-    deadly = "import os\nclass Deadly(Popularity):\n    def _fit(self, train, run):\n        os._exit(9)\n"
-    spec = 'AlgorithmSpec("deadly", "my_plugin:Deadly", "dies", ("numpy",), RANKER)'
-    plugin.write_text(PLUGIN.replace("ALGORITHMS = (", f"{deadly}\nALGORITHMS = ({spec}, "))
-    found = regress("--plugin", str(plugin), "-k", "fit/deadly", "-k", "fit/mine")
+    plugin = with_fit(tmp_path, "import os; os._exit(9)")
+    found = regress("--plugin", str(plugin), "-k", "fit/broken", "-k", "fit/mine")
     out = found.out.replace("\n", " ")
-    assert found.code == 2 and "fit/deadly failed: its process ended with code 9" in out
+    assert found.code == 2 and "fit/broken failed: its process ended with code 9" in out
     assert "Nothing to compare with: fit/mine." in out
 
 
