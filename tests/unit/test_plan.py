@@ -219,7 +219,7 @@ def test_max_history_goes_to_every_fold(tmp_path: Path) -> None:
     [
         ('set = "als.factors=64"', "set = 'als.factors=64': a list of texts is required"),
         ('set = ["al.factors=64"]', "unknown algorithm or protocol 'al': did you mean 'als'"),
-        ("seeds = 0", "seeds = 0: a whole number from 1 is required"),
+        ("seeds = 0", "seeds = 0: a whole number from 1 to 10,000 is required"),
     ],
 )
 def test_a_suite_with_a_wrong_field_is_refused(tmp_path: Path, more: str, message: str) -> None:

@@ -208,10 +208,10 @@ def test_double_colons_leave_single_ones_alone(tmp_path: Path) -> None:
 def test_double_colons_may_lie_across_two_reads(tmp_path: Path) -> None:
     """The reader takes megabytes at a time: whatever byte a block ends with, the columns are the same."""
     for shift in range(4):
-        first = "x" * (_BLOCK_BYTES - len("user::rating\n") - 3 + shift)
-        path = write(tmp_path, f"user::rating\n{first}::1\nb::2\n")
+        ignored = "x" * (_BLOCK_BYTES - len("note::user::rating\n") - 3 + shift)
+        path = write(tmp_path, f"note::user::rating\n{ignored}::a::1\n::b::2\n")
         columns = read_table(path, [Field("user", "id"), Field("rating", "number")], COLONS)
-        assert columns["user"].to_pylist() == [first, "b"] and columns["rating"].tolist() == [1.0, 2.0]
+        assert columns["user"].to_pylist() == ["a", "b"] and columns["rating"].tolist() == [1.0, 2.0]
 
 
 def test_latin_1_and_files_without_a_header(tmp_path: Path) -> None:
