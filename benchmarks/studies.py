@@ -106,7 +106,7 @@ class Study:
             raise Damaged(f"a budget cannot be {budget!r:.80}")
         for trial in trials:
             if trial.number not in lost and (wrong := self._wrong(trial)):
-                raise Damaged(f"trial {trial.number}: {wrong} cannot be {trial.user_attrs.get(wrong)!r:.80}")
+                raise Damaged(f"{wrong} of trial {trial.number} is none that 'tune' writes")
 
     def _wrong(self, trial: FrozenTrial) -> str | None:
         """The first attribute of a trial that is none of ours, or None."""
@@ -120,7 +120,8 @@ class Study:
             "preset": noted.get("preset") is None or isinstance(noted["preset"], str),
             "config": config.keys() == options if isinstance(config, dict) else "preset" not in noted,
             "reason": not failed or isinstance(noted.get("reason"), str),
-            "value": not complete or (trial.value is not None and math.isfinite(trial.value)),
+            "number": isinstance(trial.number, int),
+            "value": not complete or _is_number(trial.value),
             "params": not complete or config is not None or trial.params.keys() == self._distributions.keys(),
         }
         return next((name for name, good in needed.items() if not good), None)
@@ -428,9 +429,13 @@ def _as_parameter(value: Any) -> Any:
     return shown(value) if isinstance(value, list | tuple) else value
 
 
-def _is_amount(value: object) -> bool:
-    """Whether it is a finite number from 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
 def _is_inside(value: Any, space: Space) -> bool:
