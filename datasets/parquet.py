@@ -26,7 +26,7 @@ _REQUIRED = {
 
 
 _DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
-_MOST_ROWS_A_BYTE = 1_000
+_MOST_ROWS_A_BYTE = 100
 """Of the file. Users and items differ from row to row, so that no honest file comes near."""
 
 

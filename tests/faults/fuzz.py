@@ -18,9 +18,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT)]
 
 import fuzz_targets  # noqa: E402
 from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
+
+from datasets.errors import one_line  # noqa: E402
 
 INPUT_S = 5
 MEMORY_BYTES = 6 << 30
@@ -171,7 +175,7 @@ def _note(findings: dict[str, int], error: BaseException, folder: Path, kept: Pa
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT) in frame.filename]
     ours = [frame for frame in frames if "faults" not in frame.filename] or frames
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
-    what = f"{type(error).__name__} at {place}: {fuzz_targets.one_line(str(error), 160)}"
+    what = f"{type(error).__name__} at {place}: {one_line(str(error), 160)}"
     known = next((key for key in findings if key.startswith(f"{type(error).__name__} at {place}")), what)
     findings[known] = findings.get(known, 0) + 1
     if findings[known] == 1:
@@ -194,24 +198,29 @@ def shares(names: Sequence[str], inputs: int) -> dict[str, int]:
     return {name: slow.get(name, max(each, 1)) for name in targets}
 
 
-def fuzz(names: Sequence[str], inputs: int, start: int, kept: Path) -> dict[str, dict[str, Any]]:
-    """Every target in a process of its own."""
-    due, found, done, began = shares(names, inputs), {}, 0, time.monotonic()
-    for name, number in due.items():
-        command = [sys.executable, __file__, "--one", name, "--inputs", str(number), "--seed", str(start)]
+def fuzz(names: Sequence[str], inputs: int, start: int, kept: Path, jobs: int) -> dict[str, dict[str, Any]]:
+    """Every target in a process of its own, ``jobs`` of them at a time."""
+    due, began, lock = shares(names, inputs), time.monotonic(), threading.Lock()
+    done = 0
+
+    def one(name: str) -> dict[str, Any]:
+        nonlocal done
+        command = [sys.executable, __file__, "--one", name, "--inputs", str(due[name]), "--seed", str(start)]
         child = subprocess.run([*command, "--keep", str(kept)], stdout=subprocess.PIPE, text=True)
-        found[name] = _answer(child, number)
-        done += number
-        spent = time.monotonic() - began
-        left = spent / done * (sum(due.values()) - done)
-        row = found[name]
-        print(
-            f"{name}: {row['inputs']:,} inputs, {len(row['findings'])} findings; {done:,} of {sum(due.values()):,}, "
-            f"about {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
-    return found
+        row = _answer(child, due[name])
+        with lock:
+            done += due[name]
+            spent, total = time.monotonic() - began, sum(due.values())
+            print(
+                f"{name}: {row['inputs']:,} inputs, {len(row['findings'])} findings; {done:,} of {total:,}, "
+                f"about {spent / done * (total - done):.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+        return row
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(zip(due, pool.map(one, due), strict=True))
 
 
 def _answer(child: subprocess.CompletedProcess[str], number: int) -> dict[str, Any]:
@@ -245,6 +254,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="targets at a time")
     parser.add_argument("--target", action="append", choices=list(fuzz_targets.TARGETS), help="these alone")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
     parser.add_argument("--keep", type=Path, help="inputs that broke something go here (default: a folder in /tmp)")
@@ -254,7 +264,7 @@ def main() -> int:
     if options.one:
         print(json.dumps(fuzz_one(options.one, options.inputs, options.seed, kept / "run" / str(os.getpid()))))
         return 0
-    found = fuzz(options.target or list(fuzz_targets.TARGETS), options.inputs, options.seed, kept)
+    found = fuzz(options.target or list(fuzz_targets.TARGETS), options.inputs, options.seed, kept, options.jobs)
     text = table(found, options.seed)
     print(text, end="")
     if options.out is not None:

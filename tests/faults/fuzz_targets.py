@@ -99,7 +99,7 @@ _ITEMS = (
     Column("genres", ("Drama", "Drama|War", "")),
     Column("year", ("1995", "", "2.5")),
 )
-_LINE = r"^/.*:\d+: |all \S+ rows are of one user|no such file"
+_LINE = r"^/.*:\d+: |all \S+ rows are of one user|no such file|no rating is of a user in test\.csv"
 _FILE = r"ratings|movies|users|items|train|test|article|u\.|scores|toy"
 
 
