@@ -117,17 +117,18 @@ def fuzz_one(name: str, inputs: int, start: int, kept: Path) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     signal.signal(signal.SIGALRM, _too_long)
     counts = {"inputs": 0, "accepted": 0, "refused": 0}
-    slowest, findings, peak, said = 0.0, {}, _peak(), time.monotonic()
+    slowest, grown, said = 0.0, 0, time.monotonic()
+    findings: dict[str, int] = {}
 
     def run(value: Any) -> None:
-        nonlocal slowest, said
+        nonlocal slowest, grown, said
         folder = kept / "input"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         faulthandler.dump_traceback_later(4 * INPUT_S, exit=True)  # C code that hears no alarm
         signal.setitimer(signal.ITIMER_REAL, INPUT_S)
         guard.folder, guard.outside = folder, None
-        began = time.perf_counter()
+        before, began = _peak(), time.perf_counter()
         try:
             accepted = fuzz_targets.judge(target, value, folder)
             if guard.outside is not None:
@@ -139,7 +140,7 @@ def fuzz_one(name: str, inputs: int, start: int, kept: Path) -> dict[str, Any]:
             guard.folder = None
             signal.setitimer(signal.ITIMER_REAL, 0)
             faulthandler.cancel_dump_traceback_later()
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest, grown = max(slowest, time.perf_counter() - began), grown + _peak() - before
         counts["inputs"] += 1
         if time.monotonic() - said > 20:
             said = time.monotonic()
@@ -149,7 +150,6 @@ def fuzz_one(name: str, inputs: int, start: int, kept: Path) -> dict[str, Any]:
     while counts["inputs"] < inputs and batch < 2 * inputs / BATCH + 10:
         _hypothesis(target, run, min(BATCH, inputs - counts["inputs"]), start * 1_000 + batch)
         batch += 1
-    grown = _peak() - peak
     if grown > GROWTH_BYTES:
         findings[f"memory grew by {grown / 2**30:.1f} GiB"] = 1
     return {**counts, "slowest_ms": 1e3 * slowest, "findings": findings}
