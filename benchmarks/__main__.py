@@ -3,5 +3,7 @@
 import sys
 
 from benchmarks.cli import main
+from benchmarks.interrupts import interruptible
 
-sys.exit(main())
+with interruptible():
+    sys.exit(main())

@@ -53,8 +53,8 @@ class Display:
         """The running work's own progress."""
         self._step = f"{phase} {step}/{total}"
 
-    def finished(self, name: str, record: Record) -> None:
-        """A cell has its record."""
+    def finished(self, name: str, record: Record, how: str = "") -> None:
+        """A cell has its record; ``how`` where it was not measured here and now."""
         self._done += 1
         mark = _MARKS.get(record.status, "✗")
         if record.status == "ok":
@@ -62,7 +62,8 @@ class Display:
             result = f"{primary} {record.data['metrics'][primary]:.3f}, {record.data['wall_s']:.1f} s"
         else:
             result = f"{record.status}: {record.data['reason']}"
-        self._print(f"{mark} {self._known + self._done}/{self._total} {name}: {result}{self._time_left()}")
+        how = f", {how}" if how else ""
+        self._print(f"{mark} {self._known + self._done}/{self._total} {name}: {result}{how}{self._time_left()}")
         self._name = ""
 
     def _time_left(self) -> str:

@@ -31,7 +31,6 @@ from benchmarks.run import (
     PrepareRequest,
     prepare,
     sealed_paths,
-    terminate_as_interrupt,
     wrong_canaries,
 )
 from benchmarks.split_store import VALIDATION
@@ -160,6 +159,8 @@ class TuneResult:
 
     studies: list[StudyResult]
     not_measured: dict[str, str]
+    failed: bool
+    """Whether a study or a split failed."""
 
 
 def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
@@ -171,13 +172,14 @@ def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    prepared, missing = prepare(request, display)
-    plans = plan_studies(request, prepared)
+    prepared = prepare(request, display)
+    plans = plan_studies(request, prepared.splits)
     for plan in plans:
         _refuse_other_split(plan)
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         done = _Tuner(request, executor, display).tune_all(plans)
-    return TuneResult([done[plan.title] for plan in plans], missing)
+    studies = [done[plan.title] for plan in plans]
+    return TuneResult(studies, prepared.not_measured, prepared.failed or any(study.failed for study in studies))
 
 
 def _refuse_other_split(plan: StudyPlan) -> None:
