@@ -2,8 +2,10 @@
 
 import sys
 
+from benchmarks import interrupts
 from benchmarks.cli import main
-from benchmarks.interrupts import interruptible
 
-with interruptible():
-    sys.exit(main())
+interrupts.listen()
+code = main()
+interrupts.ignore()
+sys.exit(code)

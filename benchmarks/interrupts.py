@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from benchmarks.cli import INTERRUPTED
@@ -15,9 +13,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHOW_CURSOR = b"\x1b[?25h"
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raises KeyboardInterrupt for the first signal; the second does not wait for what that unwinds.
+def listen() -> None:
+    """From now on the first signal raises KeyboardInterrupt; the second does not wait for what that unwinds.
 
     Nothing is lost or left over then: records appear by renames, the executor's reaper kills the workers, and the next
     run sweeps what the scratch folders hold.
@@ -31,12 +28,14 @@ def interruptible() -> Iterator[None]:
         interrupted = True
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
+
+
+def ignore() -> None:
+    """From now on no signal changes the exit code: all is done and said."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_at_once() -> None:

@@ -14,10 +14,8 @@ FOLDER = ".locks"
 
 
 @contextmanager
-def held(folder: Path, name: str, wait: bool) -> Iterator[bool]:
-    """``with held(results, key, wait=False) as ours:`` nobody else holds ``name`` in ``folder`` while ``ours``.
-
-    Without ``wait`` it may be False: another process has it.
+def held(folder: Path, name: str) -> Iterator[bool]:
+    """``with held(results, key) as ours:`` nobody else holds ``name`` in ``folder``; if not ``ours``, another does.
 
     Raises:
         NotWritableError: the folder cannot be written.
@@ -26,7 +24,7 @@ def held(folder: Path, name: str, wait: bool) -> Iterator[bool]:
     with writing(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A file system without flock is an error: what filelock would do there is not freed by a kill.
-        lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+        lock = FileLock(path, timeout=0, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
@@ -37,5 +35,5 @@ def held(folder: Path, name: str, wait: bool) -> Iterator[bool]:
         yield ours
     finally:
         if ours:
-            path.unlink(missing_ok=True)  # while it is ours: who waits for it sees that it is gone, and makes a new one
+            path.unlink(missing_ok=True)  # while it is ours: who has just opened it sees that it is gone
             lock.release()

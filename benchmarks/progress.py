@@ -44,9 +44,11 @@ class Display:
             self._print(f"{known} of {total} cells are known already")
 
     def running(self, name: str) -> None:
-        """Work on ``name`` begins."""
+        """Work on ``name`` begins, or goes on."""
+        if name == self._name:
+            return
         self._name, self._started, self._step = name, time.monotonic(), ""
-        if self._live is None and name.startswith("prepare"):
+        if self._live is None and name.startswith(("prepare", "waiting")):
             self._print(name)
 
     def step(self, phase: str, step: int, total: int) -> None:

@@ -246,8 +246,15 @@ class _Preparer:
 
     def _prepare_alone(self, preparation: Preparation) -> dict[str, Any] | None:
         """Prepare it, or wait until another harness has."""
-        with locks.held(preparation.folder.parent, preparation.folder.name, wait=True):
-            return read_meta(preparation.folder) or self._prepare(preparation)
+        while True:
+            with locks.held(preparation.folder.parent, preparation.folder.name) as ours:
+                if ours:
+                    return read_meta(preparation.folder) or self._prepare(preparation)
+            self._wait_for_another(f"prepare {preparation.name}")
+
+    def _wait_for_another(self, name: str) -> None:
+        self._display.running(f"waiting for another harness: {name}")
+        time.sleep(OTHER_HARNESS_S)
 
     def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.name}"
@@ -297,12 +304,11 @@ class _Runner(_Preparer):
         while left := [each for each in todo if each.path not in found]:
             before = len(found)
             for each in left:
-                with locks.held(self._request.results, each.cell.key[:32], wait=False) as ours:
+                with locks.held(self._request.results, each.cell.key[:32]) as ours:
                     if ours:
                         found[each.path] = self._of_another_harness(each) or self.run_cell(each)
             if len(found) == before:
-                self._display.running(f"waiting for another harness: {left[0].cell.name}")
-                time.sleep(OTHER_HARNESS_S)
+                self._wait_for_another(left[0].cell.name)
         return found
 
     def _of_another_harness(self, planned: Planned) -> Record | None:
