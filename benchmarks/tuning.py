@@ -20,13 +20,14 @@ from typing import Any
 
 from algorithms.config import resolve_config
 from algorithms.registry import CALIBRATED
-from benchmarks import records, tuned
+from benchmarks import locks, records, tuned
 from benchmarks.environment import ROOT, commit, digest, file_digest
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget
 from benchmarks.progress import TuningDisplay
 from benchmarks.render import fraction
 from benchmarks.run import (
+    OTHER_HARNESS_S,
     NothingMeasured,
     PrepareRequest,
     prepare,
@@ -221,13 +222,27 @@ class _Tuner:
         runnable = [plan for plan in plans if not plan.reason]
         for plan in runnable:
             order.setdefault(plan.cell.environment, len(order))
-        runnable.sort(key=lambda plan: order[plan.cell.environment])
-        for _, group in groupby(runnable, key=lambda plan: plan.cell.environment):
+        left = sorted(runnable, key=lambda plan: order[plan.cell.environment])
+        while left:
+            found = self._tune_free(left)
+            results |= found
+            left = [plan for plan in left if plan.title not in found]
+            if left and not found:
+                self._display.running(f"waiting for another harness: {left[0].title}")
+                time.sleep(OTHER_HARNESS_S)
+        return results
+
+    def _tune_free(self, plans: Sequence[StudyPlan]) -> dict[str, StudyResult]:
+        """By title, of the studies that no other harness is at."""
+        found = {}
+        for _, group in groupby(plans, key=lambda plan: plan.cell.environment):
             same = list(group)
             with self._workers(same[0].variables) as sessions:
                 for plan in same:
-                    results[plan.title] = self._tune(plan, sessions)
-        return results
+                    with locks.held(self._request.results, digest(plan.name)[:32]) as ours:
+                        if ours:
+                            found[plan.title] = self._tune(plan, sessions)
+        return found
 
     @contextmanager
     def _workers(self, variables: dict[str, str]) -> Iterator[list[tuple[Session, Path]]]:
@@ -242,7 +257,8 @@ class _Tuner:
             yield sessions
 
     def _tune(self, plan: StudyPlan, sessions: Sequence[tuple[Session, Path]]) -> StudyResult:
-        with open_storage(self._request.storage, plan.journal) as storage, records.writing(self._request.results):
+        storage = open_storage(self._request.storage, plan.journal)
+        with records.writing(self._request.results):
             study = Study(plan.name, storage, plan.search)
             study.allow(plan.trials, self._request.budget.seconds)
             lost = study.recover()
