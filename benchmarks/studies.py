@@ -7,20 +7,17 @@ counts for nothing.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -30,7 +27,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from algorithms.config import shown
 from algorithms.space import Choice, IntUniform, LogUniform, Space
-from datasets.errors import NotWritableError, UserError
+from benchmarks.records import writing
+from datasets.errors import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -68,10 +66,6 @@ class Asked:
     preset: str | None
 
 
-class Damaged(Exception):
-    """A study that was not written by this version, or changed since. ``open_storage`` names its file."""
-
-
 class Study:
     """Asks for configurations and is told what they gave. One owner at a time: whoever runs trials holds this object.
 
@@ -82,6 +76,7 @@ class Study:
         self._search = search
         self._distributions = {option: _distribution(space) for option, space in search.space.items()}
         self.name = name
+        self._place = getattr(storage, "place", name)
         try:
             self._study = optuna.create_study(
                 study_name=name,
@@ -94,19 +89,19 @@ class Study:
             trials = self._study.get_trials()
             attributes = self._study.user_attrs
         except Exception as error:  # whatever Optuna makes of what it did not write
-            raise Damaged(f"{type(error).__name__}: {error}") from error
+            raise _damaged(self._place, error) from error
         self._require_ours(trials, attributes)
 
     def _require_ours(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> None:
         """Refuse what this class cannot have written; what it may have is not looked at again."""
         lost, budget = attributes.get("lost", []), attributes.get("budget", [0, 0.0])
         if not (isinstance(lost, list) and all(isinstance(number, int) for number in lost)):
-            raise Damaged(f"lost trials cannot be {lost!r:.80}")
+            raise _damaged(self._place, ValueError(f"lost trials cannot be {lost!r:.80}"))
         if not (isinstance(budget, list) and len(budget) == 2 and all(map(_is_amount, budget))):
-            raise Damaged(f"a budget cannot be {budget!r:.80}")
+            raise _damaged(self._place, ValueError(f"a budget cannot be {budget!r:.80}"))
         for trial in trials:
             if trial.number not in lost and (wrong := self._wrong(trial)):
-                raise Damaged(f"{wrong} of trial {trial.number} is none that 'tune' writes")
+                raise _damaged(self._place, ValueError(f"{wrong} of trial {trial.number} is none that 'tune' writes"))
 
     def _wrong(self, trial: FrozenTrial) -> str | None:
         """The first attribute of a trial that is none of ours, or None."""
@@ -263,30 +258,18 @@ class Study:
                 asked.trial.set_user_attr(name, value)
 
 
-@contextmanager
-def open_storage(url: str | None, journal: Path) -> Iterator[BaseStorage]:
-    """The data base at ``url``, or the file ``journal``; nobody else on this host may own the study meanwhile.
+def open_storage(url: str | None, journal: Path) -> BaseStorage:
+    """The data base at ``url``, or the file ``journal``; the caller holds the study's lock, see ``locks.py``.
 
     Raises:
-        UserError: another process owns the study, or the data base cannot be reached.
+        UserError: the data base cannot be reached.
         NotWritableError: the journal's folder cannot be written.
     """
-    try:
+    if url is not None:
+        return _data_base(url)
+    with writing(journal.parent):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        lock = journal.with_suffix(".lock").open("w")
-    except OSError as error:
-        raise NotWritableError(journal.parent, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError as error:
-            raise UserError(f"{journal}: another 'tune' works on this study: wait for it") from error
-        storage = _open_journal(journal) if url is None else _data_base(url)
-        try:
-            yield storage
-        except (Damaged, StorageInternalError) as error:
-            where = str(journal) if url is None else f"--storage {_without_password(url)}"
-            raise _damaged(where, error) from error
+        return _open_journal(journal)
 
 
 class _Held(JournalFileSymlinkLock):
@@ -325,7 +308,23 @@ def _open_journal(journal: Path) -> BaseStorage:
     if torn:
         with journal.open("r+b") as file:
             file.truncate(len(whole + end))
-    return JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
+    return _Journal(journal)
+
+
+class _Journal(JournalStorage):
+    """A journal that can say its place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(JournalFileBackend(str(path), lock_obj=_Held(str(path))))
+        self.place = str(path)
+
+
+class _DataBase(RDBStorage):
+    """A data base that can say its place."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.place = f"--storage {_without_password(url)}"
 
 
 _LINE = b'{"op_code":'
@@ -397,7 +396,7 @@ _OF_TRIALS = (
 
 def _data_base(url: str) -> BaseStorage:
     try:
-        return RDBStorage(url)
+        return _DataBase(url)
     except Exception as error:  # no URL, no driver, no data base, one of another schema
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(

@@ -635,21 +635,21 @@ def _search(url: str | None, journal: Path, values: tuple[float, ...]) -> Any:
     space = {"reg": LogUniform(0.01, 10), "layers": Choice(((8,), (16, 8))), "epochs": IntUniform(1, 20)}
     base = {"reg": 1.0, "layers": [8], "epochs": 10, "patience": 2}
     search = Search(base, space, {"default": base}, True, "random", "median", 0)
-    with open_storage(url, journal) as storage:
-        study = Study("s", storage, search)
-        study.allow(20, 90.0)
-        study.recover()
-        for value in values:
-            asked = study.ask()
-            study.gives_up(asked, 4, value)
-            study.complete(asked, value, 3, 1.0)
-        if values:
-            study.fail(study.ask(), "no luck", 0.5)
-            study.prune(study.ask(), 0.5)
-            study.ask()
-        known = (study.counts(), study.values(), study.spent(), study.best(), study.failures())
-        study.value_of_preset("default")
-        study.complete(study.ask(), 0.5, None, 1.0)
+    storage = open_storage(url, journal)
+    study = Study("s", storage, search)
+    study.allow(20, 90.0)
+    study.recover()
+    for value in values:
+        asked = study.ask()
+        study.gives_up(asked, 4, value)
+        study.complete(asked, value, 3, 1.0)
+    if values:
+        study.fail(study.ask(), "no luck", 0.5)
+        study.prune(study.ask(), 0.5)
+        study.ask()
+    known = (study.counts(), study.values(), study.spent(), study.best(), study.failures())
+    study.value_of_preset("default")
+    study.complete(study.ask(), 0.5, None, 1.0)
     return known
 
 
