@@ -135,6 +135,7 @@ def fuzz_one(name: str, inputs: int, start: int, kept: Path) -> dict[str, Any]:
                 raise OutsideWrite(guard.outside)
             counts["accepted" if accepted else "refused"] += 1
         except (Exception, TooLong, OutsideWrite) as error:
+            guard.folder = None
             _note(findings, error, folder, kept / "findings" / name.replace(" ", "-"))
         finally:
             guard.folder = None
