@@ -200,15 +200,18 @@ def shares(names: Sequence[str], inputs: int) -> dict[str, int]:
 
 
 def fuzz(names: Sequence[str], inputs: int, start: int, kept: Path, jobs: int) -> dict[str, dict[str, Any]]:
-    """Every target in a process of its own, ``jobs`` of them at a time."""
+    """Every target in a process of its own, ``jobs`` of them at a time; what is known in ``kept`` is not run again."""
     due, began, lock = shares(names, inputs), time.monotonic(), threading.Lock()
     done = 0
 
     def one(name: str) -> dict[str, Any]:
         nonlocal done
         command = [sys.executable, __file__, "--one", name, "--inputs", str(due[name]), "--seed", str(start)]
-        child = subprocess.run([*command, "--keep", str(kept)], stdout=subprocess.PIPE, text=True)
-        row = _answer(child, due[name])
+        known = kept / f"{name.replace(' ', '-')}-{due[name]}-{start}.json"
+        if not known.exists():
+            child = subprocess.run([*command, "--keep", str(kept)], stdout=subprocess.PIPE, text=True)
+            known.write_text(json.dumps(_answer(child, due[name])), encoding="utf-8")
+        row: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
         with lock:
             done += due[name]
             spent, total = time.monotonic() - began, sum(due.values())
@@ -258,10 +261,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="targets at a time")
     parser.add_argument("--target", action="append", choices=list(fuzz_targets.TARGETS), help="these alone")
     parser.add_argument("--out", type=Path, help="write the table to this file too")
-    parser.add_argument("--keep", type=Path, help="inputs that broke something go here (default: a folder in /tmp)")
+    parser.add_argument(
+        "--keep", type=Path, help="finished targets and inputs that broke something go here (default: a folder in /tmp)"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     kept = (options.keep or Path(tempfile.mkdtemp(prefix="recgauge-fuzz-"))).resolve()
+    kept.mkdir(parents=True, exist_ok=True)
     if options.one:
         print(json.dumps(fuzz_one(options.one, options.inputs, options.seed, kept / "run" / str(os.getpid()))))
         return 0

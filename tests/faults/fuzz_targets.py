@@ -99,7 +99,9 @@ _ITEMS = (
     Column("genres", ("Drama", "Drama|War", "")),
     Column("year", ("1995", "", "2.5")),
 )
-_LINE = r"^/.*:\d+: |all \S+ rows are of one user|no such file|no rating is of a user in test\.csv"
+_LINE = (
+    r"^/.*:\d+: |all \S+ rows are of one user|no such file|no rating is of a user in test\.csv|no readable Parquet file"
+)
 _FILE = r"ratings|movies|users|items|train|test|article|u\.|scores|toy"
 
 
@@ -116,7 +118,7 @@ def _rows(dataset: Dataset) -> None:
 
 def _none_lost(dataset: Dataset, content: bytes) -> None:
     """A row for each line but the header: nothing is skipped without a word."""
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline=None).read().removesuffix("\n")
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "replace", newline=None).read().removesuffix("\n")
     lines = [line for line in text.split("\n") if line]
     kept = len(dataset.interactions) + dataset.notes["duplicate_rows"]
     assert kept == len(lines) - 1, f"{kept} rows of {len(lines) - 1} lines"
