@@ -619,9 +619,20 @@ def read_toml(path: Path) -> dict[str, Any]:
     if any(len(line.partition("=")[0]) > _LONGEST_KEY for line in text.splitlines()):
         raise ValueError(f"a key is longer than {_LONGEST_KEY:,} characters")  # a.a.a…: the time grows as its square
     try:
-        return tomllib.loads(text)
+        content = tomllib.loads(text)
+        _refuse_beyond_64_bits(content)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    return content
+
+
+def _refuse_beyond_64_bits(value: object) -> None:
+    """TOML has no such integers; those of thousands of digits, as hexadecimal ones may be, could not even be shown."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _refuse_beyond_64_bits(each)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer is beyond 64 bits")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

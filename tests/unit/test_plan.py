@@ -268,6 +268,7 @@ HOSTILE_TOML = {
     "nested": (b"a = " + b"[" * 50_000, "nested too deep"),
     "a key without end": (b"a." * 20_000 + b"b = 1", "a key is longer than 1,000 characters"),
     "too large": (b"#" * (5 << 20), "larger than 4,194,304 bytes"),
+    "a huge hexadecimal number": (b"seeds = 0x1" + b"0" * 10_000, "an integer is beyond 64 bits"),
     "a huge number": (b"seeds = 1" + b"0" * 5_000, "not valid TOML: Exceeds the limit"),
 }
 
