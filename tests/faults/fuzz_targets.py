@@ -7,12 +7,14 @@ where the format has lines, the line. Anything else is trouble: an AssertionErro
 from __future__ import annotations
 
 import functools
+import importlib.util
 import io
 import json
 import os
 import re
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -37,7 +39,7 @@ from fuzz_inputs import (
 from hypothesis import strategies as st
 from scipy import sparse
 
-from benchmarks import baselines, plan, split_store, tuned
+from benchmarks import baselines, plan, records, split_store, tuned
 from benchmarks.answers import open_answers, read_lists, read_scores
 from benchmarks.one_split import Asked
 from benchmarks.plan import OwnFileFlags
@@ -364,8 +366,6 @@ def _preparation() -> list[plan.Preparation]:
 
 @functools.cache
 def _tuned_fields() -> dict[str, Any]:
-    import sys
-
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     from studies import found
 
@@ -775,6 +775,34 @@ def _safetensors(draw: Any, content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
+# --- records -----------------------------------------------------------------------------------------------------------
+
+
+def _of_records() -> dict[str, Target]:
+    """Records and side files, by the functions and strategies of their own tests, where these are."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "property"))
+    if importlib.util.find_spec("test_hostile_records") is None:
+        return {}
+    hostile: Any = importlib.import_module("test_hostile_records")
+    sources = hostile._sources
+
+    def target(inputs: st.SearchStrategy[Any], function: Callable[..., None]) -> Target:
+        def read(given: tuple[int, Any], folder: Path) -> None:
+            function(given[1], folder, given[0])
+            _, damages = records.read_all(folder)
+            if damages:
+                raise UserError(str(damages[0]))
+
+        return Target(inputs, read, r"\.json|\.npz", 400)
+
+    return {
+        "record": target(hostile.broken(lambda which: sources()[which][2]), hostile.fuzz_record),
+        "record, sealed": target(hostile.hostile_data(), hostile.fuzz_data),
+        "side file": target(hostile.broken(lambda which: sources()[which][3] or b"", ok=True), hostile.fuzz_side_file),
+        "side file, arrays": target(hostile.hostile_arrays(), hostile.fuzz_side_file),
+    }
+
+
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 _FOUR = ("user", "item", "rating", "time")
@@ -841,6 +869,7 @@ TARGETS: dict[str, Target] = {
     "journal": Target(_journals(), read_journal, r"study\.log:\d+: |study\.log: ", 1_500),
     "sqlite": Target(_data_bases(), read_sqlite, r"study\.db: ", 250),
     "model": Target(_saved_models(), read_model),
+    **_of_records(),
 }
 
 
