@@ -803,7 +803,6 @@ def _of_records() -> dict[str, Target]:
         ),
         "record, sealed": target(hostile.hostile_data(), hostile.fuzz_data),
         "side file": target(hostile.broken(lambda which: sources()[which][3] or b"", ok=True), hostile.fuzz_side_file),
-        "side file, arrays": target(hostile.hostile_arrays(), hostile.fuzz_side_file),
     }
 
 
