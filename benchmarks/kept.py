@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,9 @@ def find(
     planned = [each for each in plan_cells(request, [(preparation, meta)]) if each.cell.choice.spec is not ORACLE]
     there = [each for each in planned if each.known is not None and records.model_folder(each.known) is not None]
     absent = [each for each in planned if each not in there]
+    for each in absent:
+        if reason := records.damage_at(each.path):
+            print(f"recgauge: {reason}: left out", file=sys.stderr)
     if not there or (options.algorithm and absent):
         raise _no_model(absent, request, options)
     found = []

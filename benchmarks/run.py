@@ -279,6 +279,8 @@ class _Runner(_Preparer):
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side, model = scratch / "outcomes.npz", scratch / "model"
             wanted = self._request.wanted.and_what(records.read(planned.path), cell.key)
+            if reason := records.damage_at(planned.path):
+                records.set_aside(planned.path, reason)
             ending = self.measure(cell, scratch, side, wanted)
             failed = ending.status != "ok"
             data = self._record(cell, ending, cell.variables)
@@ -302,7 +304,9 @@ class _Runner(_Preparer):
         data = {**same.data, "created": _now(), "algorithm": _algorithm(planned.cell)}
         results = self._request.results
         with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
-            side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
+            if reason := records.damage_at(planned.path):
+                records.set_aside(planned.path, reason)
+            side = Path(shutil.copy(records.side_file(same), scratch))
             kept = records.model_folder(same)
             model = None if kept is None else Path(shutil.copytree(kept, scratch / "model"))
             return records.write(planned.path, data, side, log=None, model=model)
