@@ -243,6 +243,7 @@ def _write(
     results = options.results.resolve()
     path = records.record_path(results, preparation.dataset.name, preparation.protocol.name, options.name, key)
     with records.scratch_folder(results, key[:16]) as scratch, records.writing(results):
+        records.set_aside_damaged(path)
         side = scratch / "outcomes.npz"
         with side.open("wb") as file:
             save_side_file(file, outcomes)

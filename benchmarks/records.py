@@ -357,6 +357,12 @@ def set_aside(path: Path, reason: str) -> Path:
     return folder
 
 
+def set_aside_damaged(path: Path) -> None:
+    """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again."""
+    if (reason := damage_at(path)) is not None:
+        set_aside(path, reason)
+
+
 def _files_of_cell(path: Path) -> Iterator[Path]:
     """The record at ``path``, and every side file, model and log of its cell, named by it or not."""
     mine = re.compile(rf"{re.escape(path.stem)}(\.json|(\.[0-9a-f]{{8}})?\.(npz|model)|\.log)")
