@@ -2,6 +2,10 @@
 
 import sys
 
+from benchmarks import interrupts
 from benchmarks.cli import main
 
-sys.exit(main())
+interrupts.listen()
+code = main()
+interrupts.ignore()
+sys.exit(code)

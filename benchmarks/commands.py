@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     print(render(tables, result.not_measured, options.format))
     if options.profile:
         print(f"\n{profile(result.records)}", file=sys.stderr)
-    return OK if all(record.status in ("ok", "skipped") for record in result.records) else SOME_FAILED
+    return SOME_FAILED if result.failed else OK
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def tune(options: argparse.Namespace) -> int:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
     print(tuning.table(result))
-    return SOME_FAILED if any(study.failed for study in result.studies) else OK
+    return SOME_FAILED if result.failed else OK
 
 
 def prepare(options: argparse.Namespace) -> int:
@@ -74,12 +74,12 @@ def prepare(options: argparse.Namespace) -> int:
     plan.require_all_used(asked, protocols)
     preparations, missing = _preparations(options, suite, protocols, overrides)
     known = {each.folder for each in preparations if read_meta(each.folder) is not None}
-    prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
-    for preparation, meta in prepared:
+    prepared = prepare_splits(PrepareRequest(preparations, options.plugin, missing), Display())
+    for preparation, meta in prepared.splits:
         _show_split(preparation, meta, was_known=preparation.folder in known)
-    for name, reason in reasons.items():
+    for name, reason in prepared.not_measured.items():
         print(f"{name}: not prepared: {reason}")
-    return OK
+    return SOME_FAILED if prepared.failed else OK
 
 
 def leaderboard(options: argparse.Namespace) -> int:

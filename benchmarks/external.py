@@ -39,7 +39,7 @@ from benchmarks.one_split import Asked, OneSplit, one_split
 from benchmarks.oracle import ORACLE
 from benchmarks.records import EXTERNAL, Record
 from benchmarks.render import render
-from benchmarks.run import NothingMeasured, terminate_as_interrupt, wrong_canaries
+from benchmarks.run import NothingMeasured, wrong_canaries
 from benchmarks.worker import save_side_file
 from datasets.errors import UserError
 from datasets.top_k import PADDING
@@ -183,7 +183,7 @@ def _require_free_name(name: str, results: Path, split: OneSplit) -> None:
 
 
 def _require_right_harness() -> None:
-    with terminate_as_interrupt(), LocalExecutor() as executor:
+    with LocalExecutor() as executor:
         if wrong := wrong_canaries(executor):
             raise NothingMeasured(f"nothing was scored, the harness is wrong: {'; '.join(wrong)}")
 

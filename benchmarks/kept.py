@@ -16,7 +16,7 @@ from benchmarks.executors.local import Event, Limits, LocalExecutor
 from benchmarks.looking import Answer, Question
 from benchmarks.oracle import ORACLE
 from benchmarks.progress import Display
-from benchmarks.run import Planned, RunRequest, plan_cells, sealed_paths, terminate_as_interrupt
+from benchmarks.run import Planned, RunRequest, plan_cells, sealed_paths
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
@@ -78,7 +78,7 @@ def ask(
         WorkerFailed: a model raised an error, or its worker died or broke a limit.
     """
     answers: dict[int, Answer] = {}
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         display.start(len(kept), 0)
         for group in _by_environment(kept):
             models = [kept[place] for place in group]

@@ -162,10 +162,10 @@ def _scene(options: argparse.Namespace) -> Scene:
         plugins=options.plugin,
         not_measured={},
     )
-    prepared, reasons = prepare_splits(PrepareRequest(preparations, options.plugin, {}), Display())
-    for place, reason in reasons.items():
+    prepared = prepare_splits(PrepareRequest(preparations, options.plugin, {}), Display())
+    for place, reason in prepared.not_measured.items():
         raise UserError(f"{place}: {reason}")
-    ((_, meta),) = prepared
+    ((_, meta),) = prepared.splits
     models = kept.find(request, preparation, meta, options)
     loader = registry.make_loader(preparation.dataset.target, preparation.dataset.options)
     dataset = load_cached(loader, list(preparation.sources))

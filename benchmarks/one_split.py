@@ -80,10 +80,10 @@ def one_split(options: argparse.Namespace, command: str) -> OneSplit:
     chosen = plan.preparations(found, [options.protocol], [options.split_seed], overrides)
     if len(chosen) > 1:
         raise UserError(f"{command}: --folds makes {len(chosen)} splits, and this is about one: leave it out")
-    prepared, reasons = prepare(PrepareRequest(chosen, options.plugin, {}), Display())
-    for reason in reasons.values():
+    prepared = prepare(PrepareRequest(chosen, options.plugin, {}), Display())
+    for reason in prepared.not_measured.values():
         raise UserError(f"{command}: {reason}")
-    ((preparation, meta),) = prepared
+    ((preparation, meta),) = prepared.splits
     return OneSplit(preparation, meta)
 
 

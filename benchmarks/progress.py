@@ -44,17 +44,19 @@ class Display:
             self._print(f"{known} of {total} cells are known already")
 
     def running(self, name: str) -> None:
-        """Work on ``name`` begins."""
+        """Work on ``name`` begins, or goes on."""
+        if name == self._name:
+            return
         self._name, self._started, self._step = name, time.monotonic(), ""
-        if self._live is None and name.startswith("prepare"):
+        if self._live is None and name.startswith(("prepare", "waiting")):
             self._print(name)
 
     def step(self, phase: str, step: int, total: int) -> None:
         """The running work's own progress."""
         self._step = f"{phase} {step}/{total}"
 
-    def finished(self, name: str, record: Record) -> None:
-        """A cell has its record."""
+    def finished(self, name: str, record: Record, how: str = "") -> None:
+        """A cell has its record; ``how`` where it was not measured here and now."""
         self._done += 1
         mark = _MARKS.get(record.status, "✗")
         if record.status == "ok":
@@ -62,7 +64,8 @@ class Display:
             result = f"{primary} {record.data['metrics'][primary]:.3f}, {record.data['wall_s']:.1f} s"
         else:
             result = f"{record.status}: {record.data['reason']}"
-        self._print(f"{mark} {self._known + self._done}/{self._total} {name}: {result}{self._time_left()}")
+        how = f", {how}" if how else ""
+        self._print(f"{mark} {self._known + self._done}/{self._total} {name}: {result}{how}{self._time_left()}")
         self._name = ""
 
     def _time_left(self) -> str:

@@ -35,7 +35,6 @@ from benchmarks.benching import Benchmark, Outcome, choose, collect, measure
 from benchmarks.cli import INTERRUPTED, NOTHING_MEASURED, OK, REGRESSION, SOME_FAILED
 from benchmarks.environment import ROOT, commit, hardware_fingerprint, require_our_datasets_package
 from benchmarks.plugins import load_plugin
-from benchmarks.run import terminate_as_interrupt
 from datasets.errors import UserError, unknown_name
 
 ACCEPTED_PROCESSES = 3
@@ -73,8 +72,7 @@ class Row:
 def regress(options: argparse.Namespace) -> int:
     """Measure, compare, print, and add a line to the history; or accept what is measured as the baseline."""
     try:
-        with terminate_as_interrupt():
-            return _regress(options)
+        return _regress(options)
     except KeyboardInterrupt:
         print("recgauge: interrupted; nothing of this measurement is kept", file=sys.stderr)
         return INTERRUPTED

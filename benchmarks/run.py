@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from algorithms.registry import CALIBRATED, TUNED
-from benchmarks import records, tuned
+from benchmarks import locks, records, tuned
 from benchmarks.environment import (
     ROOT,
     commit,
@@ -26,7 +24,7 @@ from benchmarks.environment import (
     without_paths,
     worker_variables,
 )
-from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
+from benchmarks.executors.local import LOG, Ending, Event, Limits, LocalExecutor, Respond
 from benchmarks.oracle import ORACLE
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, with_oracle
 from benchmarks.progress import Display
@@ -35,6 +33,10 @@ from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
+OTHER_HARNESS_S = 0.2
+"""How often to look whether another harness is done with a cell."""
+LOG_TAIL_BYTES = 1 << 20
+"""What is kept of a failed worker's log: its end."""
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
 CANARY_LIMITS = Limits(seconds=60, memory_bytes=2 * 2**30)
 
@@ -83,11 +85,26 @@ class RunRequest(PrepareRequest):
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell and the record that already satisfies the request, if there is one."""
+    """A cell, the record that stood in its place when it was planned, and whether that satisfies the request."""
 
     cell: Cell
     path: Path
-    known: Record | None
+    seen: Record | None
+    satisfied: bool
+
+    @property
+    def known(self) -> Record | None:
+        return self.seen if self.satisfied else None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Splits with their meta data, and why a data set (· protocol) has none."""
+
+    splits: list[tuple[Preparation, dict[str, Any]]]
+    not_measured: dict[str, str]
+    failed: bool
+    """Whether one has none since its worker failed."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,8 @@ class RunResult:
 
     records: list[Record]
     not_measured: dict[str, str]
+    failed: bool
+    """Whether a cell or a split failed."""
 
 
 def execute(request: RunRequest, display: Display) -> RunResult:
@@ -107,32 +126,30 @@ def execute(request: RunRequest, display: Display) -> RunResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
         todo = [each for each in planned if each.known is None]
         display.start(len(planned), len(planned) - len(todo))
         if any(each.cell.cannot_run(request.limits) is None for each in todo):
             runner.check_canaries()
-        found = [each.known or runner.run_cell(each) for each in planned]
-        return RunResult(found, {**request.not_measured, **runner.not_measured})
+        measured = runner.run_all(todo)
+        found = [each.known or measured[each.path] for each in planned]
+        failed = runner.failed or any(record.status not in ("ok", "skipped") for record in found)
+        return RunResult(found, {**request.not_measured, **runner.not_measured}, failed)
 
 
-def prepare(
-    request: PrepareRequest, display: Display
-) -> tuple[list[tuple[Preparation, dict[str, Any]]], dict[str, str]]:
+def prepare(request: PrepareRequest, display: Display) -> Prepared:
     """Prepare the splits that are not prepared yet; measures nothing.
-
-    Returns every split that there is, with its meta data, and why a data set (· protocol) has none.
 
     Raises:
         UserError: bad input.
     """
     records.sweep_scratch(cache_root())
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         preparer = _Preparer(request, executor, display)
-        prepared = preparer.prepare_all()
-        return prepared, {**request.not_measured, **preparer.not_measured}
+        splits = preparer.prepare_all()
+        return Prepared(splits, {**request.not_measured, **preparer.not_measured}, preparer.failed)
 
 
 def answer(request: RunRequest, side: Path, display: Display) -> Ending:
@@ -143,7 +160,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
         NothingMeasured: a canary's figure came out wrong.
     """
     records.sweep_scratch(cache_root())
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         runner = _Runner(request, executor, display)
         prepared = runner.prepare_all()
         for reason in runner.not_measured.values():
@@ -172,13 +189,17 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
             for device, seed in product(choice.devices(request.devices), request.seeds):
                 cell = Cell(choice, preparation, meta, seed, request.threads, device)
                 path = _record_path(request.results, cell, choice.label == TUNED)
-                record = records.read(path)
-                known = record if records.satisfies(record, cell.key, request.wanted) else None
-                if known is not None and known.data["algorithm"].get("tuned") != choice.tuned:
-                    known = None  # another study came to the same configuration
+                seen = records.read(path)
                 # Two labels of one configuration are one row.
-                planned.setdefault((preparation.name, path), Planned(cell, path, known))
+                planned.setdefault((preparation.name, path), Planned(cell, path, seen, _satisfies(seen, cell, request)))
     return list(planned.values())
+
+
+def _satisfies(record: Record | None, cell: Cell, request: RunRequest) -> bool:
+    """Whether the record is all that is asked of the cell; another study may come to the same configuration."""
+    if record is None or not records.satisfies(record, cell.key, request.wanted):
+        return False
+    return bool(record.data["algorithm"].get("tuned") == cell.choice.tuned)
 
 
 def _record_path(results: Path, cell: Cell, is_tuned: bool) -> Path:
@@ -210,16 +231,30 @@ class _Preparer:
         self._executor = executor
         self._display = display
         self.not_measured: dict[str, str] = {}
+        self.failed = False
+        """Whether a split is missing since its worker failed."""
         self._plugins = [str(path.resolve()) for path in request.plugins]
 
     def prepare_all(self) -> list[tuple[Preparation, dict[str, Any]]]:
         """Every split, prepared now where it is not yet, before anything is trained."""
         prepared = []
         for preparation in self._request.preparations:
-            meta = read_meta(preparation.folder) or self._prepare(preparation)
+            meta = read_meta(preparation.folder) or self._prepare_alone(preparation)
             if meta is not None:
                 prepared.append((preparation, meta))
         return prepared
+
+    def _prepare_alone(self, preparation: Preparation) -> dict[str, Any] | None:
+        """Prepare it, or wait until another harness has."""
+        while True:
+            with locks.held(preparation.folder.parent, preparation.folder.name) as ours:
+                if ours:
+                    return read_meta(preparation.folder) or self._prepare(preparation)
+            self._wait_for_another(f"prepare {preparation.name}")
+
+    def _wait_for_another(self, name: str) -> None:
+        self._display.running(f"waiting for another harness: {name}")
+        time.sleep(OTHER_HARNESS_S)
 
     def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.name}"
@@ -235,14 +270,16 @@ class _Preparer:
         }
         with records.scratch_folder(cache_root(), "prepare") as scratch:
             ending = self._executor.run(request, PREPARE_LIMITS, worker_variables(1, {}), scratch, self._show_progress)
-        if ending.status == "skipped":
-            self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = str(ending.reason)
-            return None
-        if ending.status != "ok":
-            trace = ending.event.get("traceback") or ""
-            raise RuntimeError(f"{name}: {ending.status}: {ending.reason}\n{trace}")
-        meta: dict[str, Any] = ending.event["meta"]
-        return meta
+        if ending.status == "ok":
+            meta: dict[str, Any] = ending.event["meta"]
+            return meta
+        reason = str(ending.reason)
+        if ending.status != "skipped":  # the other data sets are measured all the same
+            self.failed = True
+            reason = f"could not be prepared: {ending.status}: {reason}"
+            print(ending.event.get("traceback") or "", end="", file=sys.stderr)
+        self.not_measured[f"{preparation.dataset.name} · {preparation.protocol.name}"] = reason
+        return None
 
     def _show_progress(self, event: Event) -> Event | None:
         if event["event"] == "progress":
@@ -260,6 +297,30 @@ class _Runner(_Preparer):
         self._display.running("canaries")
         if wrong := wrong_canaries(self._executor):
             raise NothingMeasured(f"nothing was measured, the harness is wrong: {'; '.join(wrong)}")
+
+    def run_all(self, todo: Sequence[Planned]) -> dict[Path, Record]:
+        """A record for each cell; what another harness is at is left for later, and taken when that is done."""
+        found: dict[Path, Record] = {}
+        while left := [each for each in todo if each.path not in found]:
+            before = len(found)
+            for each in left:
+                with locks.held(self._request.results, each.cell.key[:32]) as ours:
+                    if ours:
+                        found[each.path] = self._of_another_harness(each) or self.run_cell(each)
+            if len(found) == before:
+                self._wait_for_another(left[0].cell.name)
+        return found
+
+    def _of_another_harness(self, planned: Planned) -> Record | None:
+        """What has been recorded since the plan was made, a failure too: it is of this very moment."""
+        record = records.read(planned.path)
+        if record is None or (planned.seen is not None and record.data == planned.seen.data):
+            return None
+        failed = record.status != "ok" and record.data["key"] == planned.cell.key
+        if not failed and not _satisfies(record, planned.cell, self._request):
+            return None
+        self._display.finished(planned.cell.name, record, "by another harness")
+        return record
 
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
@@ -409,22 +470,14 @@ def _now() -> str:
 
 
 def _log_of_failure(scratch: Path, ending: Ending) -> Path:
-    """What the worker printed, with the traceback of its error, without the paths of this machine."""
-    log = scratch / "log"
-    text = log.read_text(errors="replace") + (ending.event.get("traceback") or "")
+    """The end of what the worker printed, with the traceback of its error, without the paths of this machine."""
+    log = scratch / LOG
+    scratch.mkdir(exist_ok=True)  # an adapter may have removed the folder it works in
+    printed = b""
+    if log.is_file():
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            printed = file.read()
+    text = printed.decode(errors="replace") + (ending.event.get("traceback") or "")
     log.write_text(without_paths(text))
     return log
-
-
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that the worker's group is killed and scratch folders go."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

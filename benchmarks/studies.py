@@ -7,12 +7,10 @@ counts for nothing.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from algorithms.config import shown
 from algorithms.space import Choice, IntUniform, LogUniform, Space
-from datasets.errors import NotWritableError, UserError
+from benchmarks.records import writing
+from datasets.errors import UserError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -221,29 +220,19 @@ class Study:
                 asked.trial.set_user_attr(name, value)
 
 
-@contextmanager
-def open_storage(url: str | None, journal: Path) -> Iterator[BaseStorage]:
-    """The data base at ``url``, or the file ``journal``; nobody else on this host may own the study meanwhile.
+def open_storage(url: str | None, journal: Path) -> BaseStorage:
+    """The data base at ``url``, or the file ``journal``; the caller holds the study's lock, see ``locks.py``.
 
     Raises:
-        UserError: another process owns the study, or the data base cannot be reached.
+        UserError: the data base cannot be reached.
         NotWritableError: the journal's folder cannot be written.
     """
-    try:
+    if url is not None:
+        return _data_base(url)
+    with writing(journal.parent):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        lock = journal.with_suffix(".lock").open("w")
-    except OSError as error:
-        raise NotWritableError(journal.parent, error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError as error:
-            raise UserError(f"{journal}: another 'tune' works on this study: wait for it") from error
-        if url is not None:
-            yield _data_base(url)
-            return
         _drop_torn_line(journal)
-        yield JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
+        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
 
 
 class _Held(JournalFileSymlinkLock):

@@ -20,18 +20,18 @@ from typing import Any
 
 from algorithms.config import resolve_config
 from algorithms.registry import CALIBRATED
-from benchmarks import records, tuned
+from benchmarks import locks, records, tuned
 from benchmarks.environment import ROOT, commit, digest, file_digest
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget
 from benchmarks.progress import TuningDisplay
 from benchmarks.render import fraction
 from benchmarks.run import (
+    OTHER_HARNESS_S,
     NothingMeasured,
     PrepareRequest,
     prepare,
     sealed_paths,
-    terminate_as_interrupt,
     wrong_canaries,
 )
 from benchmarks.split_store import VALIDATION
@@ -160,6 +160,8 @@ class TuneResult:
 
     studies: list[StudyResult]
     not_measured: dict[str, str]
+    failed: bool
+    """Whether a study or a split failed."""
 
 
 def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
@@ -171,13 +173,14 @@ def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
     """
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
-    prepared, missing = prepare(request, display)
-    plans = plan_studies(request, prepared)
+    prepared = prepare(request, display)
+    plans = plan_studies(request, prepared.splits)
     for plan in plans:
         _refuse_other_split(plan)
-    with terminate_as_interrupt(), LocalExecutor() as executor, display:
+    with LocalExecutor() as executor, display:
         done = _Tuner(request, executor, display).tune_all(plans)
-    return TuneResult([done[plan.title] for plan in plans], missing)
+    studies = [done[plan.title] for plan in plans]
+    return TuneResult(studies, prepared.not_measured, prepared.failed or any(study.failed for study in studies))
 
 
 def _refuse_other_split(plan: StudyPlan) -> None:
@@ -219,13 +222,27 @@ class _Tuner:
         runnable = [plan for plan in plans if not plan.reason]
         for plan in runnable:
             order.setdefault(plan.cell.environment, len(order))
-        runnable.sort(key=lambda plan: order[plan.cell.environment])
-        for _, group in groupby(runnable, key=lambda plan: plan.cell.environment):
+        left = sorted(runnable, key=lambda plan: order[plan.cell.environment])
+        while left:
+            found = self._tune_free(left)
+            results |= found
+            left = [plan for plan in left if plan.title not in found]
+            if left and not found:
+                self._display.running(f"waiting for another harness: {left[0].title}")
+                time.sleep(OTHER_HARNESS_S)
+        return results
+
+    def _tune_free(self, plans: Sequence[StudyPlan]) -> dict[str, StudyResult]:
+        """By title, of the studies that no other harness is at."""
+        found = {}
+        for _, group in groupby(plans, key=lambda plan: plan.cell.environment):
             same = list(group)
             with self._workers(same[0].variables) as sessions:
                 for plan in same:
-                    results[plan.title] = self._tune(plan, sessions)
-        return results
+                    with locks.held(self._request.results, digest(plan.name)[:32]) as ours:
+                        if ours:
+                            found[plan.title] = self._tune(plan, sessions)
+        return found
 
     @contextmanager
     def _workers(self, variables: dict[str, str]) -> Iterator[list[tuple[Session, Path]]]:
@@ -240,7 +257,8 @@ class _Tuner:
             yield sessions
 
     def _tune(self, plan: StudyPlan, sessions: Sequence[tuple[Session, Path]]) -> StudyResult:
-        with open_storage(self._request.storage, plan.journal) as storage, records.writing(self._request.results):
+        storage = open_storage(self._request.storage, plan.journal)
+        with records.writing(self._request.results):
             study = Study(plan.name, storage, plan.search)
             study.allow(plan.trials, self._request.budget.seconds)
             lost = study.recover()

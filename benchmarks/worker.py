@@ -32,11 +32,12 @@ from benchmarks.clock import Clock, Stages, gpu_process_bytes, importing, peak_r
 from benchmarks.environment import without_paths
 from benchmarks.host import Load, watched
 from benchmarks.plugins import load_plugin
+from benchmarks.records import writing
 from benchmarks.scorers import CalibratedScorer, SealedScorer
 from benchmarks.seal import Seal
 from benchmarks.search import Found, search
 from benchmarks.throughput import measure_throughput
-from datasets.errors import NotApplicableError, UserError
+from datasets.errors import NotApplicableError, NotWritableError, UserError
 from datasets.registry import make_loader
 from datasets.store import load_cached
 from datasets.types import Features, Interactions, Truth
@@ -212,6 +213,7 @@ def main() -> None:
     """Serve the requests of standard input until it ends."""
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    os.register_at_fork(after_in_child=lambda: _cut_off(0, events.fileno()))
 
     def emit(event: str, **fields: Any) -> None:
         events.write(json.dumps({"event": event, **fields}) + "\n")
@@ -223,14 +225,31 @@ def main() -> None:
         except NotApplicableError as error:
             emit("ended", status="skipped", reason=str(error))
         except UserError as error:
-            emit("user_error", reason=str(error))
-        except MemoryError as error:
-            emit("ended", status="out_of_memory", reason=f"MemoryError: {error}", traceback=None)
+            # What the user is to mend ends the run before any training; an adapter that raises one is a failed row.
+            if request["kind"] in ("cell", "trial") and not isinstance(error, NotWritableError):
+                emit("ended", status="failed", reason=str(error))
+            else:
+                emit("user_error", reason=str(error))
         except Exception as error:
+            status = "out_of_memory" if _is_out_of_memory(error) else "failed"
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            emit(
-                "ended", status="failed", reason=without_paths(reason), traceback=without_paths(traceback.format_exc())
-            )
+            emit("ended", status=status, reason=without_paths(reason), traceback=without_paths(traceback.format_exc()))
+
+
+def _cut_off(*descriptors: int) -> None:
+    """A process that adapter code forks must neither answer for the worker nor read its requests."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory, of the GPU too, was lacking: ``MemoryError``, PyTorch's and CuPy's ``OutOfMemoryError``,
+    TensorFlow's ``ResourceExhaustedError``; by their names, since no framework is to be loaded for it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    lacking = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
+    return bool(names & lacking) or "out of memory" in str(error).lower()
 
 
 def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Callable[..., None]) -> None:
@@ -289,7 +308,7 @@ def _cell(request: dict[str, Any], requests: Iterator[dict[str, Any]], emit: Cal
         stages,
     )
     kept = {name: array for name, array in measured.outcomes.items() if name != RAW or not request["compact"]}
-    with stages("write"), open(outputs[0], "wb") as file:
+    with stages("write"), writing(Path(outputs[0]).parent), open(outputs[0], "wb") as file:
         save_side_file(file, kept)
     if request["model"] is not None:
         with stages("write"):

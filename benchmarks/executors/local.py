@@ -14,14 +14,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.environment import ROOT
 from benchmarks.executors.group_memory import GroupMemory
+from benchmarks.executors.reaper import kill_group, kill_marked
+from benchmarks.records import writing
 from datasets.errors import UserError
 
 POLL_S = 0.015
+LOG = "log"
+"""The worker's log, in its scratch folder."""
 EXIT_GRACE_S = 5.0
+LOG_BYTES = 256 << 20
+"""What a worker may print: a library that repeats itself must not fill the disk."""
+EVENT_BYTES = 16 << 20
+"""The longest line that a worker may say to the harness."""
+MARK = "RECGAUGE_WORKER"
+"""Environment variable that a worker hands down to all that it starts, whatever process group that is in."""
 USER_MISTAKE = "user_error"
 """The status of a request whose worker found something that the user can mend."""
 
@@ -54,18 +64,17 @@ class Ending:
 class LocalExecutor:
     """Runs one worker at a time, as a context: not even ``kill -9`` on this process leaves a worker alive."""
 
+    def __init__(self) -> None:
+        self._workers: dict[int, str] = {}
+        """Process group -> mark."""
+        self._reaper: subprocess.Popen[bytes] | None = None
+
     def __enter__(self) -> LocalExecutor:
-        self._reaper = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _REAPER],
-            stdin=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            bufsize=1,
-        )
+        self._tell_reaper()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._reaper.stdin is not None
+        assert self._reaper is not None and self._reaper.stdin is not None
         self._reaper.stdin.close()
         self._reaper.wait()
 
@@ -87,17 +96,19 @@ class LocalExecutor:
         Raises:
             UserError: the worker found something that the user can mend.
         """
-        with self._worker(request, variables, scratch) as process:
-            return _follow(process, limits, respond)
+        with self._worker(request, variables, scratch) as worker:
+            return _follow(worker, limits, respond)
 
     def session(self, variables: dict[str, str], scratch: Path) -> Session:
         """A worker that stays warm between requests; arguments as for ``run``."""
         return Session(lambda request: self._worker(request, variables, scratch))
 
     @contextlib.contextmanager
-    def _worker(self, request: Event, variables: dict[str, str], scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-        with (scratch / "log").open("wb") as log:
+    def _worker(self, request: Event, variables: dict[str, str], scratch: Path) -> Iterator[_Worker]:
+        mark = os.urandom(16).hex()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), MARK: mark, **variables}
+        with writing(scratch):
+            log = (scratch / LOG).open("wb")
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmarks.worker"],
                 stdin=subprocess.PIPE,
@@ -108,22 +119,44 @@ class LocalExecutor:
                 start_new_session=True,
             )
         try:
-            self._tell_reaper("+", process.pid)
+            self._workers[process.pid] = mark
+            self._tell_reaper()
             # The worker does nothing before its request comes, so there is no moment in which it could be orphaned.
             _send(process, request)
-            yield process
+            yield _Worker(process, log)
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process.pid)
+            kill_marked(mark)
             process.wait()
-            for stream in (process.stdin, process.stdout):
+            for stream in (process.stdin, process.stdout, log):
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()  # type: ignore[union-attr]
-            self._tell_reaper("-", process.pid)
+            del self._workers[process.pid]
+            self._tell_reaper()
 
-    def _tell_reaper(self, sign: str, group: int) -> None:
-        assert self._reaper.stdin is not None
-        print(f"{sign}{group}", file=self._reaper.stdin)
+    def _tell_reaper(self) -> None:
+        """Name the workers that live; a reaper that was killed is replaced."""
+        line = json.dumps(self._workers).encode() + b"\n"
+        for _ in range(2):
+            if self._reaper is None:
+                command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))]
+                self._reaper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+            assert self._reaper.stdin is not None
+            try:
+                self._reaper.stdin.write(line)
+                self._reaper.stdin.flush()
+                return
+            except BrokenPipeError:
+                self._reaper.wait()
+                self._reaper = None
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A worker's process, and the file that it prints into."""
+
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
 
 
 class Session:
@@ -132,31 +165,31 @@ class Session:
     Nothing here blocks: ``poll`` gives what has come, and ``wait_for_any`` waits on several sessions.
     """
 
-    def __init__(self, start: Callable[[Event], contextlib.AbstractContextManager[subprocess.Popen[bytes]]]) -> None:
+    def __init__(self, start: Callable[[Event], contextlib.AbstractContextManager[_Worker]]) -> None:
         self._start = start
         self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: _Worker | None = None
         self._lines: _Lines | None = None
         self._watch: _Watch | None = None
 
     @property
     def warm(self) -> bool:
         """Whether there is a worker that has served a request before."""
-        return self._process is not None
+        return self._worker is not None
 
     def send(self, request: Event, limits: Limits) -> None:
         """Begin ``request``; the one before must have ended."""
-        if self._process is None or self._lines is None:
-            self._process = self._stack.enter_context(self._start(request))
-            self._lines = _Lines(self._process)
+        if self._worker is None or self._lines is None:
+            self._worker = self._stack.enter_context(self._start(request))
+            self._lines = _Lines(self._worker.process)
         else:
-            _send(self._process, request)
-        self._watch = _Watch(self._process, self._lines, limits)
+            _send(self._worker.process, request)
+        self._watch = _Watch(self._worker, self._lines, limits)
 
     def answer(self, message: Event) -> None:
         """Send what the worker asked for within its request."""
-        if self._process is not None:
-            _send(self._process, message)
+        if self._worker is not None:
+            _send(self._worker.process, message)
 
     def limit(self, seconds: float) -> None:
         """From now on the request has so many wall seconds."""
@@ -176,7 +209,7 @@ class Session:
 
     def close(self) -> None:
         """Kill the worker with all that it started."""
-        self._process = self._lines = self._watch = None
+        self._worker = self._lines = self._watch = None
         self._stack.close()
 
     def fileno(self) -> int:
@@ -190,24 +223,10 @@ def wait_for_any(sessions: Iterable[Session]) -> None:
     select.select(list(sessions), [], [], POLL_S)
 
 
-# Outlives the harness in its own session; when the harness is gone, its pipe ends and the groups still named are
-# killed.
-_REAPER = """
-import os, signal, sys
-groups = set()
-for line in sys.stdin:
-    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
-for group in groups:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-"""
-
-
-def _follow(process: subprocess.Popen[bytes], limits: Limits, respond: Respond) -> Ending:
+def _follow(worker: _Worker, limits: Limits, respond: Respond) -> Ending:
     """Read events, answer them and hold the limits until the worker has ended."""
-    watch = _Watch(process, _Lines(process), limits)
+    process = worker.process
+    watch = _Watch(worker, _Lines(process), limits)
     ending = None
     while ending is None:
         events, ending = watch.poll(POLL_S)
@@ -224,11 +243,12 @@ def _follow(process: subprocess.Popen[bytes], limits: Limits, respond: Respond) 
 class _Watch:
     """One request's way through a worker: its events, its limits, its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], lines: _Lines, limits: Limits) -> None:
-        self._process = process
+    def __init__(self, worker: _Worker, lines: _Lines, limits: Limits) -> None:
+        self._process = worker.process
+        self._log = worker.log
         self._lines = lines
         self._limits = limits
-        self._memory = GroupMemory(process.pid)
+        self._memory = GroupMemory(worker.process.pid)
         self._start = self._clock_start = time.monotonic()
 
     def restart_clock(self, seconds: float) -> None:
@@ -240,11 +260,11 @@ class _Watch:
         gone = self._process.poll() is not None
         events = []
         last: Event | None = None
-        for event in self._lines.read(timeout=0.0 if gone else timeout):
+        for event in self._lines.read_to_end() if gone else self._lines.read(timeout):
             if event["event"] == "user_error":
-                last = {"status": USER_MISTAKE, **event}
+                last = last or {"status": USER_MISTAKE, **event}
             elif event["event"] == "ended":
-                last = event
+                last = last or event
             else:
                 events.append(event)
         last = last or self._broken_limit(gone)
@@ -260,6 +280,8 @@ class _Watch:
         if self._memory.sample() > self._limits.memory_bytes:
             used, limit = self._memory.peak / 2**30, self._limits.memory_bytes / 2**30
             return {"status": "out_of_memory", "reason": f"{used:.2f} GiB used, the limit is {limit:.2f} GiB"}
+        if os.fstat(self._log.fileno()).st_size > LOG_BYTES:
+            return {"status": "failed", "reason": f"it printed more than {LOG_BYTES >> 20} MiB"}
         return None
 
 
@@ -286,7 +308,26 @@ class _Lines:
         chunk = os.read(self._fd, 1 << 16)
         self._ended = not chunk
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [json.loads(line) for line in lines]
+        if len(self._rest) > EVENT_BYTES:
+            lines, self._rest, self._ended = [*lines, self._rest], b"", True
+        return [_event(line) for line in lines]
+
+    def read_to_end(self) -> list[Event]:
+        """All that a worker said before it went; not what a process that it left behind may still say."""
+        events = []
+        while not self._ended and self._selector.select(0.0):
+            events += self.read(0.0)
+        return events
+
+
+def _event(line: bytes) -> Event:
+    """One event; a line that is none ends the request, since no adapter code has business on this channel."""
+    with contextlib.suppress(ValueError, RecursionError):
+        event = json.loads(line[:EVENT_BYTES])
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            return event
+    said = line[:40].decode(errors="replace")
+    return {"event": "ended", "status": "failed", "reason": f"something wrote to the harness's channel: {said!r}"}
 
 
 def _send(process: subprocess.Popen[bytes], request: Event) -> None:

@@ -1,4 +1,4 @@
-"""Damaged records and side files: named with their reason, measured again, kept; the rest of a folder stays as it is."""
+"""Damaged records and side files: named with their reason, measured again, kept; the rest of a folder is untouched."""
 
 from __future__ import annotations
 

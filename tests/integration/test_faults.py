@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,3 +171,174 @@ def test_interrupt_leaves_nothing_running_and_says_how_to_go_on(benchmarks: Comm
     assert "goes on from here" in err
     assert not workers_of(benchmarks.results)
     assert not (benchmarks.results / ".scratch").exists()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "reason"),
+    [
+        ("writes-to-the-harness", "something wrote to the harness's channel: 'epoch 1: loss 0.5'"),
+        ("never-ends-its-line", "something wrote to the harness's channel: 'xxx"),
+        ("prints-without-end", "it printed more than 256 MiB"),
+        ("removes-its-folder", "ZeroDivisionError: a bug in an adapter"),
+        ("raises-user-error", "this algorithm wants at least 10,000 users"),
+        ("forks-and-dies", "the worker was killed by SIGKILL"),
+    ],
+)
+def test_what_an_adapter_does_beside_its_work_stays_its_own_row(
+    benchmarks: CommandLine, algorithm: str, reason: str
+) -> None:
+    ended = benchmarks.run(*PLUGIN, "--algorithm", f"{algorithm},popularity", "--time-limit", "60")
+    assert ended.code == 2, ended.err
+    (record,) = records_of(benchmarks.results, algorithm)
+    assert record["status"] == "failed" and record["reason"].startswith(reason)
+    assert records_of(benchmarks.results, "popularity")[0]["status"] == "ok"
+    assert sum(log.stat().st_size for log in benchmarks.results.glob("*/*/*/*.log")) < 2 * 2**20
+
+
+def test_a_worker_that_forks_answers_once(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run(*PLUGIN, "--algorithm", "forks")
+    assert ended.code == 0, ended.err
+    (record,) = records_of(benchmarks.results, "forks")
+    assert record["status"] == "ok" and record["metrics"]["hr@10"] == pytest.approx(0.1, abs=0.001)
+
+
+def test_a_daemon_of_an_adapter_ends_with_its_worker(benchmarks: CommandLine) -> None:
+    ended = benchmarks.run(*PLUGIN, "--algorithm", "leaves-a-daemon")
+    assert ended.code == 0, ended.err
+    assert not workers_of(benchmarks.results)
+
+
+def test_a_daemon_ends_when_the_harness_is_killed(benchmarks: CommandLine) -> None:
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
+        *("--algorithm", "leaves-a-daemon", "--suite", "clock"),  # which goes on for a while after the fit
+    )
+    wait_until(lambda: any("time.sleep(600)" in " ".join(each.cmdline()) for each in workers_of(benchmarks.results)))
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not workers_of(benchmarks.results), seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "status", "reason"),
+    [
+        ("torch-runs-out-of-gpu-memory", "out_of_memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate"),
+        ("torch-loses-the-gpu", "failed", "AcceleratorError: CUDA error: an illegal memory access was encountered"),
+        ("tensorflow-runs-out-of-gpu-memory", "out_of_memory", "ResourceExhaustedError: OOM when allocating tensor"),
+    ],
+)
+def test_a_gpu_that_fails_is_one_row(benchmarks: CommandLine, algorithm: str, status: str, reason: str) -> None:
+    ended = benchmarks.run(*PLUGIN, "--algorithm", f"{algorithm},popularity")
+    assert ended.code == 2
+    (record,) = records_of(benchmarks.results, algorithm)
+    assert record["status"] == status and record["reason"].startswith(reason)
+    assert "\n" not in record["reason"]
+    assert records_of(benchmarks.results, "popularity")[0]["status"] == "ok"
+
+
+def test_a_worker_that_is_stopped_ends_at_its_limit(benchmarks: CommandLine) -> None:
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
+        *("--algorithm", "sleeps", "--time-limit", "4"),
+    )
+    wait_until(lambda: any("benchmarks.worker" in worker.cmdline() for worker in workers_of(benchmarks.results)))
+    for worker in workers_of(benchmarks.results):
+        worker.suspend()
+    process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert records_of(benchmarks.results, "sleeps")[0]["status"] == "timeout"
+
+
+def test_a_reaper_that_was_killed_is_replaced(benchmarks: CommandLine) -> None:
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
+        *("--algorithm", "popularity,sleeps,hangs", "--set", "sleeps.seconds=2"),
+    )
+
+    def reapers() -> list[psutil.Process]:
+        children = psutil.Process(process.pid).children()
+        return [child for child in children if any("reaper.py" in part for part in child.cmdline())]
+
+    wait_until(lambda: records_of(benchmarks.results, "popularity"))
+    for reaper in reapers():
+        reaper.kill()
+    wait_until(lambda: records_of(benchmarks.results, "sleeps") and workers_of(benchmarks.results))
+    assert len(reapers()) == 1
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not workers_of(benchmarks.results), seconds=5)
+
+
+def test_a_preparation_that_dies_costs_its_own_rows(
+    benchmarks: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "cache"))
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), *LEAVE_ONE_OUT, "--algorithm", "popularity"),
+        *("--dataset", "planted-genres,synthetic-genres", "--format", "json"),
+    )
+    scratch = tmp_path / "cache" / ".scratch"
+    wait_until(lambda: list(scratch.glob("*-prepare/log")))
+    for worker in psutil.Process(process.pid).children():
+        if "benchmarks.worker" in worker.cmdline():
+            worker.kill()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err
+    rows = {row["dataset"]: row for row in json.loads(out)}
+    assert rows["synthetic-genres"]["status"] == "ok"
+    assert "could not be prepared: failed: the worker was killed by SIGKILL" in rows["planted-genres"]["reason"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_second_interrupt_ends_at_once(benchmarks: CommandLine, pause: float) -> None:
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN),
+        *("--algorithm", "popularity,hangs"),
+    )
+    wait_until(lambda: records_of(benchmarks.results, "popularity") and workers_of(benchmarks.results))
+    for _ in range(3):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGINT)
+        time.sleep(pause)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("recgauge: interrupted") and "Traceback" not in err
+    wait_until(lambda: not workers_of(benchmarks.results), seconds=5)
+    ended = benchmarks.run("--algorithm", "popularity")
+    assert ended.code == 0 and "1 of 1 cells are known" in ended.err
+    assert not list(benchmarks.results.glob(".scratch/*"))
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_the_next_goes_on(benchmarks: CommandLine, small_disk: Path) -> None:
+    """The results lie on the small disk; the cache is elsewhere."""
+    results = small_disk / "results"
+    arguments = ("--results", str(results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, "--compact")
+    cache = {"RECGAUGE_CACHE": str(benchmarks.results.parent / "cache")}
+    assert benchmarks("run", *arguments, "--algorithm", "popularity", **cache).code == 0
+    before = {path: path.read_bytes() for path in results.glob("*/*/*/*") if path.is_file()}
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    ended = benchmarks("run", *arguments, "--algorithm", "popularity,random,bias", **cache)
+    assert ended.code == 1
+    assert "No space left on device" in ended.err.splitlines()[-1] and "Traceback" not in ended.err
+    assert {path: path.read_bytes() for path in results.glob("*/*/*/*") if path.is_file()} == before
+    filler.unlink()
+    ended = benchmarks("run", *arguments, "--algorithm", "popularity,random,bias", **cache)
+    assert ended.code == 0 and "1 of 3 cells are known" in ended.err
+
+
+def test_results_that_cannot_be_written_are_one_line(benchmarks: CommandLine, small_disk: Path) -> None:
+    results = small_disk / "results"
+    cache = {"RECGAUGE_CACHE": str(benchmarks.results.parent / "cache")}
+    arguments = ("--results", str(results), "--dataset", "synthetic-genres", *LEAVE_ONE_OUT)
+    assert benchmarks("run", *arguments, "--algorithm", "popularity", **cache).code == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    ended = benchmarks("run", *arguments, "--algorithm", "popularity,random", **cache)
+    assert ended.code == 1
+    assert len([line for line in ended.err.splitlines() if line.startswith("recgauge:")]) == 1
+    assert "cannot be written (Read-only file system)" in ended.err
+    ended = benchmarks("run", *arguments, "--algorithm", "popularity", **cache)
+    assert ended.code == 0, "what is known needs no writing"
+    assert benchmarks("leaderboard", "--results", str(results)).code == 0

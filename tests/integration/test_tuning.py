@@ -303,3 +303,17 @@ def test_dry_run_shows_the_studies_and_runs_nothing(tune: Tune) -> None:
     assert ended.code == 0
     assert "study    knob · ratings" in ended.out and "study    als" in ended.out
     assert not tune.line.results.exists() and not tune.fits()
+
+
+def test_two_harnesses_on_one_folder_share_the_work(tune: Tune) -> None:
+    """Studies that the other is at are left for later, and their trials never run twice."""
+    arguments = ("--algorithm", "knob,popularity", "--trials", "6", "--set", "knob.seconds=0.2")
+    both = [tune.start(*arguments) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], [err for _, err in outputs]
+    assert outputs[0][0] == outputs[1][0], "both tell of the same winners"
+    for algorithm in ("knob", "popularity"):
+        study = tune.study(algorithm)
+        assert len(study.trials) == len(tune.finished(algorithm)) <= 6
+    assert len(tune.finished("knob")) == 6
+    assert not list(tune.line.results.glob(".locks/*"))

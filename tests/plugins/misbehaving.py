@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 from algorithms.base import Recommender
 from algorithms.registry import RANKER, AlgorithmSpec
 from algorithms.types import FitContext, TrainSet
+from datasets.errors import UserError
 from datasets.types import FloatArray, IntArray
 
 _TINY_USERS = 24  # the warm-up fit's size; misbehaviour waits for the real one
@@ -84,6 +86,119 @@ class Sleeps(Constant):
         for step in range(20):
             time.sleep(self.config.seconds / 20)
             run.progress(step + 1, 20)
+
+
+class Tallies(Sleeps):
+    """Leaves a line for every real fit in the file that the variable TALLY names."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        with open(os.environ["TALLY"], "a") as tally:
+            tally.write(f"{self.config.seconds}\n")
+        super()._misbehave(train, run)
+
+
+class TalliesAndRaises(Tallies):
+    """The same, and fails."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        super()._misbehave(train, run)
+        raise ZeroDivisionError("a bug in an adapter")
+
+
+class LeavesADaemon(Constant):
+    """Starts a process that leaves its group, as daemons do, and outlives the fit."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        code = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(600)"
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Forks(Constant):
+    """A copy of the worker goes on beside it, and answers as if it were the worker."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        if os.fork():
+            time.sleep(0.5)
+
+
+class ForksAndDies(Constant):
+    """The copy goes on, the worker itself does not."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        if os.fork():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class WritesToTheHarness(Constant):
+    """Prints into every file that is open, the channel to the harness included."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        for descriptor in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"epoch 1: loss 0.5\n")
+        time.sleep(600)
+
+
+class NeverEndsItsLine(Constant):
+    """Says something endless to the harness."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        while True:
+            for descriptor in range(3, 16):
+                with contextlib.suppress(OSError):
+                    os.write(descriptor, b"x" * 65536)
+
+
+class PrintsWithoutEnd(Constant):
+    """Would fill the disk with its log."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        while True:
+            os.write(2, b"warning: the loss is large\n" * 10_000)
+
+
+class RemovesItsFolder(Constant):
+    """Cleans up more than is its own, then fails."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        shutil.rmtree(os.getcwd())
+        raise ZeroDivisionError("a bug in an adapter")
+
+
+class RaisesUserError(Constant):
+    """An adapter that takes its own trouble for the user's."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        raise UserError("this algorithm wants at least 10,000 users")
+
+
+class TorchRunsOutOfGpuMemory(Constant):
+    """PyTorch's own error of a full GPU."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 1.00 GiB free.")
+
+
+class TorchLosesTheGpu(Constant):
+    """PyTorch's own error of a GPU that fails."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        import torch
+
+        raise torch.AcceleratorError(
+            "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
+        )
+
+
+class TensorFlowRunsOutOfGpuMemory(Constant):
+    """TensorFlow's own error of a full GPU."""
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        import tensorflow
+
+        raise tensorflow.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[1000000,64]")
 
 
 class Raises(Constant):
@@ -186,6 +301,19 @@ ALGORITHMS = (
     _spec("eats-memory-in-child", EatsMemoryInChild),
     _spec("dies", DiesBySignal),
     _spec("sleeps", Sleeps),
+    _spec("tallies", Tallies),
+    _spec("tallies-and-raises", TalliesAndRaises),
+    _spec("leaves-a-daemon", LeavesADaemon),
+    _spec("forks", Forks),
+    _spec("forks-and-dies", ForksAndDies),
+    _spec("writes-to-the-harness", WritesToTheHarness),
+    _spec("never-ends-its-line", NeverEndsItsLine),
+    _spec("prints-without-end", PrintsWithoutEnd),
+    _spec("removes-its-folder", RemovesItsFolder),
+    _spec("raises-user-error", RaisesUserError),
+    _spec("torch-runs-out-of-gpu-memory", TorchRunsOutOfGpuMemory),
+    _spec("torch-loses-the-gpu", TorchLosesTheGpu),
+    _spec("tensorflow-runs-out-of-gpu-memory", TensorFlowRunsOutOfGpuMemory),
     _spec("raises", Raises),
     _spec("not-finite", NotFinite),
     _spec("reads-data", ReadsData),

@@ -142,20 +142,14 @@ def test_only_a_trial_below_the_median_is_pruned_and_never_a_preset() -> None:
     assert not lax.gives_up(lax.ask(), 4, 0.0)
 
 
-def test_a_journal_has_one_owner_and_survives_a_torn_line(tmp_path: Path) -> None:
+def test_a_journal_survives_a_torn_line(tmp_path: Path) -> None:
     journal = tmp_path / "of" / "a.journal"
-    with open_storage(None, journal) as storage:
-        run(study(storage), [0.1, 0.2])
-        for url in (None, f"sqlite:///{tmp_path}/studies.db"):
-            with pytest.raises(UserError, match="another 'tune'"), open_storage(url, journal):
-                pass
+    run(study(open_storage(None, journal)), [0.1, 0.2])
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code":4,"worker')
-    with open_storage(None, journal) as storage:
-        assert study(storage).values() == [0.1, 0.2]
-        run(study(storage), [0.3])
-    with open_storage(None, journal) as storage:
-        assert study(storage).values() == [0.1, 0.2, 0.3]
+    assert study(open_storage(None, journal)).values() == [0.1, 0.2]
+    run(study(open_storage(None, journal)), [0.3])
+    assert study(open_storage(None, journal)).values() == [0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

@@ -1,0 +1,39 @@
+"""Locks by which harnesses on one host share a results folder or a cache; the kernel frees those of the dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmarks.records import writing
+
+FOLDER = ".locks"
+
+
+@contextmanager
+def held(folder: Path, name: str) -> Iterator[bool]:
+    """``with held(results, key) as ours:`` nobody else holds ``name`` in ``folder``; if not ``ours``, another does.
+
+    Raises:
+        NotWritableError: the folder cannot be written.
+    """
+    path = folder / FOLDER / f"{name}.lock"
+    with writing(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A file system without flock is an error: what filelock would do there is not freed by a kill.
+        lock = FileLock(path, timeout=0, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            ours = False
+        else:
+            ours = True
+    try:
+        yield ours
+    finally:
+        if ours:
+            path.unlink(missing_ok=True)  # while it is ours: who has just opened it sees that it is gone
+            lock.release()
