@@ -11,6 +11,7 @@ Whoever reads a record gets one that is sound, or a ``DamagedError`` that says w
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import record_format
-from benchmarks.environment import digest, file_digest
+from benchmarks.environment import canonical_json, digest, file_digest
 from benchmarks.record_format import DamagedError, visible
 from datasets.errors import NotWritableError, UserError
 
@@ -211,18 +212,24 @@ def protocol_of(record: Record, without: str | None = None) -> EvaluationProtoco
     Raises:
         DamagedError: there is no such protocol here, or its options cannot be.
     """
+    data = record.data["protocol"]
+    options = {name: value for name, value in data["config"].items() if name != without}
+    try:
+        return _protocol(data["name"], canonical_json(options))
+    except UserError as problem:
+        raise DamagedError(record.path, str(problem)) from None
+
+
+@functools.cache
+def _protocol(name: str, options: str) -> EvaluationProtocol:
+    """One for all records that were made by it."""
     from algorithms.config import resolve_config
     from protocols import registry
 
-    data = record.data["protocol"]
-    if data["name"] not in registry.PROTOCOLS:
-        raise DamagedError(record.path, f"unknown protocol '{data['name']}': give its --plugin")
-    protocol_class = registry.load_class(registry.spec(data["name"]))
-    options = {name: value for name, value in data["config"].items() if name != without}
-    try:
-        protocol: EvaluationProtocol = protocol_class(resolve_config(protocol_class.Config, options, data["name"]))
-    except UserError as problem:
-        raise DamagedError(record.path, str(problem)) from None
+    if name not in registry.PROTOCOLS:
+        raise UserError(f"unknown protocol '{name}': give its --plugin")
+    protocol_class = registry.load_class(registry.spec(name))
+    protocol: EvaluationProtocol = protocol_class(resolve_config(protocol_class.Config, json.loads(options), name))
     return protocol
 
 
