@@ -44,6 +44,9 @@ SHOWN_DAMAGES = 10
 ORPHAN_S = 24 * 3600
 """Seconds after which a file that no record names is left behind: to write a record takes a few."""
 
+LOG_TAIL = 2**16
+"""Bytes of a log that anybody is shown."""
+
 _LAST_MOMENT = datetime.fromisoformat("2999-12-31T23:59:59.999+00:00")
 _CREATED = re.compile(rb'"created":\s*"([^"]{29})"')
 
@@ -300,6 +303,16 @@ def damage_at(path: Path) -> str | None:
     except DamagedError as error:
         return str(error)
     return None
+
+
+def log_tail(record: Record) -> str:
+    """The end of what a failed cell's worker printed; nothing where there is no log."""
+    log = record.path.with_suffix(".log")
+    if record.status == "ok" or not log.is_file() or log.resolve().parent != log.parent.resolve():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL))
+        return file.read(LOG_TAIL).decode(errors="replace")
 
 
 def model_folder(record: Record) -> Path | None:
