@@ -133,8 +133,8 @@ def execute(request: RunRequest, display: Display) -> RunResult:
         display.start(len(planned), len(planned) - len(todo))
         if any(each.cell.cannot_run(request.limits) is None for each in todo):
             runner.check_canaries()
-        measured = runner.run_all(todo)
-        found = [each.known or measured[each.path] for each in planned]
+        measured = iter(runner.run_all(todo))
+        found = [each.known or next(measured) for each in planned]
         failed = runner.failed or any(record.status not in ("ok", "skipped") for record in found)
         return RunResult(found, {**request.not_measured, **runner.not_measured}, failed)
 
@@ -247,7 +247,7 @@ class _Preparer:
     def _prepare_alone(self, preparation: Preparation) -> dict[str, Any] | None:
         """Prepare it, or wait until another harness has."""
         while True:
-            with locks.held(preparation.folder.parent, preparation.folder.name) as ours:
+            with locks.held(cache_root(), preparation.folder.name) as ours:
                 if ours:
                     return read_meta(preparation.folder) or self._prepare(preparation)
             self._wait_for_another(f"prepare {preparation.name}")
@@ -298,23 +298,26 @@ class _Runner(_Preparer):
         if wrong := wrong_canaries(self._executor):
             raise NothingMeasured(f"nothing was measured, the harness is wrong: {'; '.join(wrong)}")
 
-    def run_all(self, todo: Sequence[Planned]) -> dict[Path, Record]:
+    def run_all(self, todo: Sequence[Planned]) -> list[Record]:
         """A record for each cell; what another harness is at is left for later, and taken when that is done."""
-        found: dict[Path, Record] = {}
-        while left := [each for each in todo if each.path not in found]:
+        found: dict[int, Record] = {}
+        while left := [place for place in range(len(todo)) if place not in found]:
             before = len(found)
-            for each in left:
-                with locks.held(self._request.results, each.cell.key[:32]) as ours:
+            for place in left:
+                planned = todo[place]
+                with locks.held(self._request.results, planned.cell.key[:32]) as ours:
                     if ours:
-                        found[each.path] = self._of_another_harness(each) or self.run_cell(each)
+                        found[place] = self._of_another_harness(planned) or self.run_cell(planned)
             if len(found) == before:
-                self._wait_for_another(left[0].cell.name)
-        return found
+                self._wait_for_another(todo[left[0]].cell.name)
+        return [found[place] for place in range(len(todo))]
 
     def _of_another_harness(self, planned: Planned) -> Record | None:
         """What has been recorded since the plan was made, a failure too: it is of this very moment."""
         record = records.read(planned.path)
         if record is None or (planned.seen is not None and record.data == planned.seen.data):
+            return None
+        if record.data["split"] != planned.cell.meta["split"]:  # seeds may give equal splits, and so one key
             return None
         failed = record.status != "ok" and record.data["key"] == planned.cell.key
         if not failed and not _satisfies(record, planned.cell, self._request):

@@ -400,6 +400,7 @@ def test_two_that_prepare_the_same_new_data_at_once_both_succeed(
     one, other = (fingerprints(each) for each in ended)
     assert one == other and len(one) == 2
     assert len(list(cache.glob("datasets/*/*"))) == len(list(cache.glob("splits/*"))) == 1
-    assert not list(cache.rglob(".*")), "nothing half-made is left"
+    left = [path for path in cache.rglob(".*") if path.name != ".locks"]
+    assert not left, "nothing half-made is left"
     again = benchmarks(*prepare, RECGAUGE_CACHE=str(cache))
     assert "was there" in again.out and fingerprints(again) == one
