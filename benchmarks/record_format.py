@@ -29,7 +29,7 @@ MAX_INTEGER = 2**63
 REASON_LENGTH = 200
 
 _VERSION = re.compile(r"recgauge\.record/([1-9][0-9]{0,8})")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What can move a cursor, colour, break or reverse a line."""
 
 
