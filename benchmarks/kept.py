@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.executors.local import Event, Limits, LocalExecutor
 from benchmarks.looking import Answer, Question
 from benchmarks.oracle import ORACLE
 from benchmarks.progress import Display
+from benchmarks.record_format import DamagedError
 from benchmarks.run import Planned, RunRequest, plan_cells, sealed_paths
 from datasets.cache import cache_root
 from datasets.errors import UserError
@@ -53,14 +55,23 @@ def find(
         UserError: no model is there, with the command that makes it; or a file of one is not as it was saved.
     """
     planned = [each for each in plan_cells(request, [(preparation, meta)]) if each.cell.choice.spec is not ORACLE]
-    there = [each for each in planned if each.known is not None and records.model_folder(each.known) is not None]
+    there = [each for each in planned if each.known is not None and each.known.data["model"] is not None]
     absent = [each for each in planned if each not in there]
+    for each in absent:
+        if reason := records.damage_at(each.path):
+            print(f"recgauge: {reason}: left out", file=sys.stderr)
     if not there or (options.algorithm and absent):
         raise _no_model(absent, request, options)
-    found = []
+    found, damages = [], []
     for each in there:
         assert each.known is not None
-        found.append(Kept(each.cell, each.known.path, records.checked_model(each.known)))
+        try:
+            found.append(Kept(each.cell, each.known.path, records.checked_model(each.known)))
+        except DamagedError as error:
+            damages.append(error)
+    if damages and (options.algorithm or not found):
+        raise damages[0]
+    records.tell(damages)
     return found
 
 

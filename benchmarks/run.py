@@ -328,6 +328,9 @@ class _Runner(_Preparer):
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
         cell = planned.cell
+        held = records.read(planned.path)  # its side file or model may be damaged all the same
+        with records.writing(self._request.results):
+            records.set_aside_damaged(planned.path)
         reason = cell.cannot_run(self._request.limits)
         if reason is not None:
             ending = Ending("skipped", {"reason": reason}, 0.0, 0)
@@ -342,7 +345,7 @@ class _Runner(_Preparer):
         self._display.running(cell.name)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side, model = scratch / "outcomes.npz", scratch / "model"
-            wanted = self._request.wanted.and_what(records.read(planned.path), cell.key)
+            wanted = self._request.wanted.and_what(held, cell.key)
             ending = self.measure(cell, scratch, side, wanted)
             failed = ending.status != "ok"
             data = self._record(cell, ending, cell.variables)
@@ -366,7 +369,7 @@ class _Runner(_Preparer):
         data = {**same.data, "created": _now(), "algorithm": _algorithm(planned.cell)}
         results = self._request.results
         with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
-            side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
+            side = Path(shutil.copy(records.side_file(same), scratch))
             kept = records.model_folder(same)
             model = None if kept is None else Path(shutil.copytree(kept, scratch / "model"))
             return records.write(planned.path, data, side, log=None, model=model)
