@@ -60,7 +60,7 @@ def resolve_config(config_class: type, overrides: Mapping[str, object], name: st
         try:
             values[option] = _cast_and_check(value, hints[option])
         except ValueError as problem:
-            raise UserError(f"{algorithm}.{option} must be {problem}, got {value!r}") from None
+            raise UserError(f"{algorithm}.{option} must be {problem}, got {value!r:.80}") from None
     return config_class(**values)
 
 
@@ -154,9 +154,10 @@ def _cast_number(value: object, declared: type) -> int | float:
         raise ValueError(required)
     try:
         number = value if isinstance(value, int) else float(value)
-    except ValueError:
+        finite = math.isfinite(number)
+    except (ValueError, OverflowError):  # a whole number of hundreds of digits is beyond floats
         raise ValueError(required) from None
-    if not math.isfinite(number) or (declared is int and number != int(number)):
+    if not finite or (declared is int and number != int(number)):
         raise ValueError(required)
     return int(number) if declared is int else float(number)
 

@@ -129,11 +129,21 @@ def read(path: Path) -> dict[str, Any]:
         return {"schema": SCHEMA, "benchmarks": {}}
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: no valid JSON ({error}): restore it from git, or remove it") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA or "benchmarks" not in content:
         raise UserError(f"{path}: no baseline of schema {SCHEMA}, which this version reads: accept a new one")
+    entries = content["benchmarks"].items() if isinstance(content["benchmarks"], dict) else [("benchmarks", None)]
+    for name, entry in entries:
+        if not (isinstance(entry, dict) and _are_ratios(entry.get("ratios"))):
+            raise UserError(f"{path}: {name} has no list of ratios above 0: restore it from git, or remove it")
     return content
+
+
+def _are_ratios(values: object) -> bool:
+    if not isinstance(values, list) or not values:
+        return False
+    return all(isinstance(each, int | float) and not isinstance(each, bool) and 0 < each < 1e9 for each in values)
 
 
 def _file(folder: Path) -> Path:

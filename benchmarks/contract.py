@@ -370,7 +370,7 @@ def _mapped(train: TrainSet, folder: Path) -> TrainSet:
 
     def through_file(name: str, array: Any) -> Any:
         np.save(folder / f"{name}.npy", array)
-        return np.load(folder / f"{name}.npy", mmap_mode="c")
+        return np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
 
     rows, features = train.interactions, _item_features(train)
     columns = {name: through_file(name, getattr(rows, name)) for name in COLUMNS}

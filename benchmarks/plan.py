@@ -49,6 +49,10 @@ TUNING_BUDGET = "tune-small"
 Overrides = dict[str, dict[str, str]]
 """Name of an algorithm or protocol -> option -> value as typed."""
 
+_LARGEST_TOML, _LONGEST_KEY = 4 << 20, 1_000
+_MOST = 10_000
+"""Of seeds, splits and repeats in a suite: as many cells are planned before the first one runs."""
+
 _EXTRA_NEEDS = {"lightfm": " (needs a C compiler: apt install gcc, or xcode-select --install)"}
 
 _RESULT_SOURCES = (
@@ -286,18 +290,22 @@ def load_suite(name: str) -> Suite:
     declared = {each.name: str(each.type) for each in dataclasses.fields(Suite)}
     for name, value in fields.items():
         if not _is_of_type(value, declared[name]):
-            raise UserError(f"{path}: {name} = {value!r}: {_SUITE_TYPES[declared[name]]} is required")
+            raise UserError(f"{path}: {name} = {value!r:.80}: {_SUITE_TYPES[declared[name]]} is required")
     lists: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     suite = Suite(**lists)
     names = [*algorithm_registry.ALGORITHMS, *protocol_registry.PROTOCOLS]
-    for unknown in parse_assignments(suite.set).keys() - set(names):
+    try:
+        overrides = parse_assignments(suite.set)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    for unknown in overrides.keys() - set(names):
         raise UserError(f"{path}: set: {unknown_name('algorithm or protocol', unknown, names)}")
     return suite
 
 
 _SUITE_TYPES = {
     "str": "a text",
-    "int": "a whole number from 1",
+    "int": f"a whole number from 1 to {_MOST:,}",
     "bool": "true or false",
     "tuple[str, ...]": "a list of texts",
 }
@@ -309,7 +317,7 @@ def _is_of_type(value: object, declared: str) -> bool:
     if declared == "bool":
         return isinstance(value, bool)
     if declared == "int":
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
@@ -348,10 +356,24 @@ def _limits(fields: dict[str, Any], of: str, seconds: float | None, memory_gib: 
 
 def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:
     """The table ``name`` of ``budgets.toml``, among those that have this field."""
-    budgets = {known: fields for known, fields in _read_toml(BUDGETS).items() if field_of_kind in fields}
+    found = _read_toml(BUDGETS)
+    budgets = {known: fields for known, fields in found.items() if isinstance(fields, dict) and field_of_kind in fields}
     if name not in budgets:
         raise unknown_name(kind, name, budgets)
+    for wanted in _BUDGET_FIELDS[field_of_kind]:
+        value = budgets[name].get(wanted)
+        whole = wanted == "trials"
+        if not (isinstance(value, int if whole else int | float) and not isinstance(value, bool) and 0 < value < 1e9):
+            required = "a whole number from 1" if whole else "a number above 0"
+            raise UserError(f"{BUDGETS}: {name}: {wanted} = {value!r:.80}: {required} to 1,000,000,000 is required")
     return dict(budgets[name])
+
+
+_BUDGET_FIELDS = {
+    "cell_seconds": ("cell_seconds", "cell_memory_gib"),
+    "trials": ("trials", "seconds", "trial_seconds", "trial_memory_gib"),
+}
+"""The field that tells budgets of one kind from others, and all that these have."""
 
 
 def choose_algorithms(names: Sequence[str], overrides: Overrides, presets: Sequence[str] = ()) -> list[AlgorithmChoice]:
@@ -584,10 +606,39 @@ def _bracketed(text: str, options: str) -> dict[str, str]:
     return {option: value for option, _, value in pairs}
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file of ours or the user's.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no TOML, or one that would take for ever to read.
+    """
+    if path.stat().st_size > _LARGEST_TOML:
+        raise ValueError(f"larger than {_LARGEST_TOML:,} bytes")
+    text = path.read_text(encoding="utf-8")
+    if any(len(line.partition("=")[0]) > _LONGEST_KEY for line in text.splitlines()):
+        raise ValueError(f"a key is longer than {_LONGEST_KEY:,} characters")  # a.a.a…: the time grows as its square
+    try:
+        content = tomllib.loads(text)
+        _refuse_beyond_64_bits(content)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return content
+
+
+def _refuse_beyond_64_bits(value: object) -> None:
+    """TOML has no such integers; those of thousands of digits, as hexadecimal ones may be, could not even be shown."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _refuse_beyond_64_bits(each)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer is beyond 64 bits")
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
 
 

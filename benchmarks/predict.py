@@ -80,7 +80,7 @@ def predict(options: argparse.Namespace) -> int:
             print(ending.event.get("traceback") or "", end="", file=sys.stderr)
             print(f"recgauge: {choice.spec.name}: {ending.status}: {ending.reason}", file=sys.stderr)
             return SOME_FAILED
-        with np.load(side) as outcomes:
+        with np.load(side, allow_pickle=False) as outcomes:
             scores = outcomes[RAW]
     dataset = load_cached(
         registry.make_loader(preparation.dataset.target, preparation.dataset.options), list(preparation.sources)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from algorithms.types import Task, TrainSet
-from datasets.cache import atomic_folder, load_arrays, save_arrays
+from datasets.cache import atomic_folder, load_arrays, read_sealed, remove, save_arrays, write_sealed
 from datasets.features import encode
 from datasets.types import Column, Dataset, Features, Interactions, Truth
 from protocols.types import Arrays, EvaluationProtocol, Question, Split
@@ -52,14 +52,19 @@ def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_
         if dataset.truth is not None:
             (folder / _TRUTH).mkdir()
             save_arrays(folder / _TRUTH, dataset.truth.arrays())
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+        write_sealed(folder, "meta.json", meta)
     return meta
 
 
 def read_meta(target: Path) -> dict[str, Any] | None:
-    """The meta data of a prepared split, None when it is not there."""
-    path = target / "meta.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    """The meta data of a prepared split; None when it is not there, or not as it was written: then it is removed."""
+    if not target.is_dir():
+        return None
+    try:
+        return read_sealed(target, "meta.json")
+    except (OSError, ValueError):
+        remove(target)
+        return None
 
 
 def load_train_set(folder: Path, task: Task) -> TrainSet:

@@ -8,9 +8,10 @@ counts for nothing.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from algorithms.config import shown
@@ -73,15 +75,51 @@ class Study:
     def __init__(self, name: str, storage: BaseStorage, search: Search) -> None:
         self._search = search
         self._distributions = {option: _distribution(space) for option, space in search.space.items()}
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            sampler=RandomSampler(),  # each trial brings its own, see ask
-            pruner=_pruner(search.pruner),
-            direction="maximize" if search.higher_is_better else "minimize",
-            load_if_exists=True,
-        )
         self.name = name
+        self._place = getattr(storage, "place", name)
+        try:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=storage,
+                sampler=RandomSampler(),  # each trial brings its own, see ask
+                pruner=_pruner(search.pruner),
+                direction="maximize" if search.higher_is_better else "minimize",
+                load_if_exists=True,
+            )
+            trials = self._study.get_trials()
+            attributes = self._study.user_attrs
+        except Exception as error:  # whatever Optuna makes of what it did not write
+            raise _damaged(self._place, error) from error
+        self._require_ours(trials, attributes)
+
+    def _require_ours(self, trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> None:
+        """Refuse what this class cannot have written; what it may have is not looked at again."""
+        lost, budget = attributes.get("lost", []), attributes.get("budget", [0, 0.0])
+        if not (isinstance(lost, list) and all(isinstance(number, int) for number in lost)):
+            raise _damaged(self._place, ValueError(f"lost trials cannot be {lost!r:.80}"))
+        if not (isinstance(budget, list) and len(budget) == 2 and all(map(_is_amount, budget))):
+            raise _damaged(self._place, ValueError(f"a budget cannot be {budget!r:.80}"))
+        for trial in trials:
+            if trial.number not in lost and (wrong := self._wrong(trial)):
+                raise _damaged(self._place, ValueError(f"{wrong} of trial {trial.number} is none that 'tune' writes"))
+
+    def _wrong(self, trial: FrozenTrial) -> str | None:
+        """The first attribute of a trial that is none of ours, or None."""
+        noted, finished = trial.user_attrs, trial.state in _FINISHED
+        config, options = noted.get("config"), self._search.base.keys()
+        failed, complete = trial.state is TrialState.FAIL, trial.state is TrialState.COMPLETE
+        needed = {
+            "seconds": not finished or _is_amount(noted.get("seconds")),
+            "draw": "draw" not in noted or isinstance(noted["draw"], int),
+            "steps": "steps" not in noted or isinstance(noted["steps"], int),
+            "preset": noted.get("preset") is None or isinstance(noted["preset"], str),
+            "config": config.keys() == options if isinstance(config, dict) else "preset" not in noted,
+            "reason": not failed or isinstance(noted.get("reason"), str),
+            "number": isinstance(trial.number, int),
+            "value": not complete or _is_number(trial.value),
+            "params": not complete or config is not None or trial.params.keys() == self._distributions.keys(),
+        }
+        return next((name for name, good in needed.items() if not good), None)
 
     def recover(self) -> int:
         """Give up the trials that a dead owner left running, queue the presets; how many were lost.
@@ -231,8 +269,7 @@ def open_storage(url: str | None, journal: Path) -> BaseStorage:
         return _data_base(url)
     with writing(journal.parent):
         journal.parent.mkdir(parents=True, exist_ok=True)
-        _drop_torn_line(journal)
-        return JournalStorage(JournalFileBackend(str(journal), lock_obj=_Held(str(journal))))
+        return _open_journal(journal)
 
 
 class _Held(JournalFileSymlinkLock):
@@ -248,21 +285,134 @@ class _Held(JournalFileSymlinkLock):
         return None
 
 
-def _drop_torn_line(journal: Path) -> None:
-    """Take back a last line that was not written to its end, which Optuna refuses to read past."""
-    if journal.exists() and not (text := journal.read_bytes()).endswith(b"\n"):
+def _damaged(where: str, error: Exception) -> UserError:
+    reason = str(error) or type(error).__name__
+    return UserError(f"{where}: this study is damaged ({reason:.300}): restore it, or delete or move it to begin anew")
+
+
+def _open_journal(journal: Path) -> BaseStorage:
+    """The study in ``journal``, once it is sure that each of its lines can be used.
+
+    A last line that was not written to its end is what a kill leaves: it is taken back. Whatever else Optuna would
+    stumble over, or skip without a word, stays as it is and is the user's to look at.
+    """
+    text = journal.read_bytes() if journal.exists() else b""
+    whole, end, torn = text.rpartition(b"\n")
+    if not torn.startswith(_LINE[: len(torn)]):
+        raise _damaged(f"{journal}:{text.count(end) + 1 if end else 1}", ValueError("no line of a journal"))
+    lines = _Lines(whole.split(b"\n") if end else [])
+    try:
+        JournalStorage(lines)
+    except Exception as error:  # whatever Optuna makes of lines that it did not write
+        raise _damaged(f"{journal}:{lines.number}", error) from error
+    if torn:
         with journal.open("r+b") as file:
-            file.truncate(text.rfind(b"\n") + 1)
+            file.truncate(len(whole + end))
+    return _Journal(journal)
+
+
+class _Journal(JournalStorage):
+    """A journal that can say its place."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(JournalFileBackend(str(path), lock_obj=_Held(str(path))))
+        self.place = str(path)
+
+
+class _DataBase(RDBStorage):
+    """A data base that can say its place."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.place = f"--storage {_without_password(url)}"
+
+
+_LINE = b'{"op_code":'
+"""How a line of a journal begins."""
+
+
+class _Lines(BaseJournalBackend):
+    """Lines of a journal, each of which must be an operation that Optuna knows, on a trial that may be changed.
+
+    Optuna leaves out what is said of trials that are unknown or finished, and what other lines say after a lost or
+    repeated one.
+
+    Attributes:
+        number: the line, from 1, that was read last.
+    """
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._lines = lines
+        self.number = 0
+        self._studies: set[str] = set()
+        self._states: list[int] = []
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        for line in self._lines[log_number_from:]:
+            self.number += 1
+            try:
+                log = json.loads(line)
+                self._check(log, log["op_code"])
+            except (TypeError, KeyError, RecursionError) as error:
+                raise ValueError(f"no operation: {type(error).__name__} {error}") from error
+            yield log
+
+    def _check(self, log: dict[str, Any], operation: int) -> None:
+        if operation == JournalOperation.CREATE_STUDY:
+            self._studies.add(log["study_name"])
+        elif operation in _OF_STUDIES:
+            if not 0 <= log["study_id"] < len(self._studies):
+                raise ValueError(f"there is no study {log['study_id']}")
+            if operation == JournalOperation.CREATE_TRIAL:
+                self._states.append(log.get("state", TrialState.RUNNING))
+        elif operation in _OF_TRIALS:
+            trial = log["trial_id"]
+            if not 0 <= trial < len(self._states):
+                raise ValueError(f"there is no trial {trial}")
+            if self._states[trial] in _FINISHED:
+                raise ValueError(f"trial {trial} is finished, and changed again")
+            if operation == JournalOperation.SET_TRIAL_STATE_VALUES:
+                self._states[trial] = log["state"]
+        else:
+            raise ValueError(f"operation {operation} is none of ours")
+
+
+_OF_STUDIES = (
+    JournalOperation.SET_STUDY_USER_ATTR,
+    JournalOperation.SET_STUDY_SYSTEM_ATTR,
+    JournalOperation.CREATE_TRIAL,
+)
+_OF_TRIALS = (
+    JournalOperation.SET_TRIAL_PARAM,
+    JournalOperation.SET_TRIAL_STATE_VALUES,
+    JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+    JournalOperation.SET_TRIAL_USER_ATTR,
+    JournalOperation.SET_TRIAL_SYSTEM_ATTR,
+)
 
 
 def _data_base(url: str) -> BaseStorage:
-    from sqlalchemy.exc import SQLAlchemyError
+    try:
+        return _DataBase(url)
+    except Exception as error:  # no URL, no driver, no data base, one of another schema
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"--storage {_without_password(url)}: {reason:.300}: a data base's URL is required, such as "
+            "sqlite:///tuning.db"
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
     try:
-        return RDBStorage(url)
-    except (SQLAlchemyError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--storage: {reason}: a data base's URL is required, such as sqlite:///tuning.db") from error
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return repr(url[:80])
 
 
 def _distribution(space: Space) -> BaseDistribution:
@@ -276,6 +426,15 @@ def _distribution(space: Space) -> BaseDistribution:
 def _as_parameter(value: Any) -> Any:
     """What a storage can hold: tuples become text, which a ``Config`` reads as well."""
     return shown(value) if isinstance(value, list | tuple) else value
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_number(value) and value >= 0
 
 
 def _is_inside(value: Any, space: Space) -> bool:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 import shlex
-import tomllib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from algorithms.config import resolve_config
 from benchmarks import records
 from benchmarks.environment import file_digest
-from benchmarks.plan import FIRST_SPLIT_SEED, AlgorithmChoice, Preparation
+from benchmarks.plan import FIRST_SPLIT_SEED, AlgorithmChoice, Preparation, read_toml
 from datasets.errors import UserError
 
 SCHEMA = "recgauge.tuned/1"
@@ -106,10 +105,10 @@ def read(path: Path) -> Tuned:
         UserError: the file is no valid tuned configuration, in one line with its path.
     """
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        fields = read_toml(path)
+        fields = {name: _from_toml(value) for name, value in fields.items()}
+    except (OSError, ValueError, RecursionError) as error:
         raise _invalid(path, str(error)) from error
-    fields = {name: _from_toml(value) for name, value in fields.items()}
     if fields.pop("schema", None) != SCHEMA:
         raise _invalid(path, f"schema must be '{SCHEMA}'")
     hints = get_type_hints(Tuned)
@@ -117,7 +116,7 @@ def read(path: Path) -> Tuned:
         raise _invalid(path, f"{wrong} is {'missing' if wrong in hints else 'no field of it'}")
     for name, hint in hints.items():
         if not _is_of_type(fields[name], hint):
-            raise _invalid(path, f"{name} cannot be {fields[name]!r}")
+            raise _invalid(path, f"{name} cannot be {fields[name]!r:.80}")
     return Tuned(**fields)
 
 
@@ -168,7 +167,7 @@ def _is_of_type(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(_is_of_type(each, inner[1]) for each in value.values())
     if hint in (int, float):
         kinds = int if hint is int else int | float
-        return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return value is None if hint is NoneType else isinstance(value, hint)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -70,3 +73,44 @@ def load_arrays(folder: Path, mmap_mode: Literal["r", "c"] | None = "r") -> dict
     import numpy as np
 
     return {path.stem: np.load(path, mmap_mode=mmap_mode, allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
+
+
+def write_sealed(folder: Path, name: str, meta: Mapping[str, Any]) -> None:
+    """Write ``meta`` as ``folder/NAME``, the last file of ``folder``, with how each of the others looks."""
+    files = {str(path.relative_to(folder)): _seen(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    content = {"meta": meta, "files": files}
+    (folder / name).write_text(json.dumps({**content, "sha256": _digest(content)}), encoding="utf-8")
+
+
+def read_sealed(folder: Path, name: str) -> dict[str, Any]:
+    """What ``write_sealed`` wrote, once it is sure that no file came, went or was written to since.
+
+    Raises:
+        OSError, ValueError: it is not so; the folder's content is of no use.
+    """
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        found = {str(path.relative_to(folder)): _seen(path) for path in folder.rglob("*") if not path.is_dir()}
+        found.pop(name)
+        if content.pop("sha256") != _digest(content) or content["files"] != found:
+            raise ValueError(f"{folder}: changed since it was written")
+        meta: dict[str, Any] = content["meta"]
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{folder / name}: damaged") from error
+    return meta
+
+
+def remove(folder: Path) -> None:
+    """Take a folder of ours away, for whoever looks for its name at once."""
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".removed-") as scratch:
+        folder.rename(Path(scratch, folder.name))
+
+
+def _seen(path: Path) -> list[int]:
+    """Size and mtime: a file that was written to since is noticed without reading it."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
 import os
 import shlex
+import stat
 import tempfile
 import urllib.error
 import urllib.request
@@ -25,6 +27,12 @@ from datasets.loader import Progress
 
 TIMEOUT_S = 10
 _BLOCK_BYTES = 1 << 16
+_MOST_ENTRIES = 1_000
+_LONGEST_NAME, _LONGEST_PART = 500, 200
+_OF_ENTRIES = (errno.EINVAL, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+"""Errors of a zip whose places or names contradict each other."""
+_ENCRYPTED = 0x2061
+"""Flags of an entry: encrypted, patched, strongly encrypted, hidden headers."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +127,19 @@ def fetch(archive: Archive, root: Path, progress: Progress | None = None) -> Non
 
 
 def unzip(packed: Path, target: Path, limit: int) -> None:
-    """Unpack into ``target``; refuse, before a byte is written, entries outside it and more than ``limit`` bytes.
+    """Unpack into ``target``; refuse, before a byte is written, what no data set holds (see ``_check_entries``).
 
-    Raises DataError for those and for a damaged zip.
+    Raises DataError for that, for a damaged zip and for names that this file system cannot have.
     """
     try:
         with zipfile.ZipFile(packed) as archive:
-            _check_entries(archive, target, limit)
+            _check_entries(archive, packed.name, limit)
             archive.extractall(target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{packed.name}: damaged zip ({error})") from None
+    except OSError as error:
+        if error.errno not in _OF_ENTRIES:
+            raise  # a full disk
         raise DataError(f"{packed.name}: damaged zip ({error})") from None
 
 
@@ -215,15 +227,43 @@ def _unpack(archive: Archive, packed: Path, root: Path) -> None:
         publish(Path(scratch, folder), root / archive.name)
 
 
-def _check_entries(archive: zipfile.ZipFile, target: Path, limit: int) -> None:
-    inside = target.resolve()
-    for name in archive.namelist():
-        if not (inside / name).resolve().is_relative_to(inside):
-            raise DataError(f"{name!r} in the zip would be written outside its folder")
-    # zipfile never unpacks more of an entry than the size declared here.
-    total = sum(entry.file_size for entry in archive.infolist())
+def _check_entries(archive: zipfile.ZipFile, name: str, limit: int) -> None:
+    """Refuse all but plain files and folders, each once and inside the archive's own folder, that are small together.
+
+    zipfile never unpacks more of an entry than the size declared here.
+    """
+    entries = archive.infolist()
+    if len(entries) > _MOST_ENTRIES:
+        raise DataError(f"{name}: {len(entries):,} entries, at most {_MOST_ENTRIES:,} are expected")
+    total = sum(entry.file_size for entry in entries)
     if total > limit:
-        raise DataError(f"the zip would unpack to {total:,} bytes, at most {limit:,} are expected")
+        raise DataError(f"{name}: would unpack to {total:,} bytes, at most {limit:,} are expected")
+    seen = set()
+    for entry in entries:
+        reason = _entry_problem(entry)
+        if reason is None and entry.filename in seen:
+            reason = "is there twice"
+        if reason is not None:
+            raise DataError(f"{name}: entry {entry.filename[:80]!r} {reason}")
+        seen.add(entry.filename)
+
+
+def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
+    """What is wrong with one entry. A name is taken as it is stored, before zipfile makes another one of it."""
+    parts = entry.filename.removesuffix("/").split("/")
+    if not entry.filename.isprintable() or entry.filename != entry.orig_filename:
+        return "has a name with control characters"
+    if len(entry.filename) > _LONGEST_NAME or any(len(part.encode()) > _LONGEST_PART for part in parts):
+        return "has a name that is too long"
+    if any(part in ("", ".", "..") for part in parts) or "\\" in entry.filename or ":" in parts[0]:
+        return "would be written outside its folder"
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is neither a file nor a folder"
+    if entry.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"is compressed by method {entry.compress_type}, which is not read here"
+    return None
 
 
 def _missing(archive: Archive, files: tuple[str, ...], roots: list[Path], reason: str) -> MissingDataError:

@@ -6,9 +6,24 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+LONGEST_MESSAGE = 2_000
+
 
 class UserError(Exception):
-    """Something the user can mend. The message says what is wrong, where, and what to do, in one line."""
+    """Something the user can mend. The message says what is wrong, where, and what to do, in one line.
+
+    What it quotes may come from a hostile file: characters that would move a cursor, colour a terminal or turn the
+    line around are written as escapes, and a line that is far too long is cut.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(str(message)))
+
+
+def one_line(text: str, limit: int = LONGEST_MESSAGE) -> str:
+    """``text`` in printable characters, at most ``limit`` of them."""
+    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: limit + 1])
+    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
 
 
 class DataError(UserError):

@@ -23,6 +23,11 @@ class Format:
     names: tuple[str, ...] | None = None
 
 
+LONGEST = 1_000
+"""Characters of an id, and of a text that is kept: an array of texts takes four bytes for each character of the longest
+in every row, so that one endless title would fill the memory."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One column to read; other columns of the file are ignored.
@@ -33,7 +38,8 @@ class Field:
             in float64), ``seconds`` (int64), ``whole`` (int64) or ``text``.
         low, high: bounds of a ``number``, inclusive; None is no bound.
         unique: whether an ``id`` may occur once only.
-        longest: characters of a ``text``; a column with a longer one is read as None. None is no bound.
+        longest: characters of a ``text``; a column with a longer one is read as None. None: one of more than
+            ``LONGEST`` is refused, as such an ``id`` is.
         one_of: the values that a ``text`` may have; None is any.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from datasets.download import data_roots, find
-from datasets.errors import MissingDataError
+from datasets.errors import DataError, MissingDataError
 from datasets.formats import Field
 from datasets.loader import Loader, Progress, name_with_options
 
@@ -82,6 +82,8 @@ class NewsArticles(Loader):
             users, articles = (ids.cast("string") for ids in (users, articles))
             kept = pc.is_in(users, value_set=test[_USER].cast("string").unique())
             users, articles, ratings = users.filter(kept), articles.filter(kept), ratings[kept.to_numpy()]
+            if len(users) == 0:
+                raise DataError(f"{train_path}: no rating is of a user in {test_path.name}: leave out drop_train_only")
             notes["rows_dropped_of_users_in_train_only"] = len(kept) - len(users)
         asked = RawQuestions(_texts(test["ID"]), test[_USER], test[_ARTICLE]) if self.contest else None
         dataset = build_dataset(

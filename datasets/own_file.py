@@ -35,6 +35,9 @@ _DELIMITERS = ("::", "\t", ",", ";", "|")
 _ADVICE = "name them: --columns user=NAME,item=NAME,rating=NAME,time=NAME"
 _LONGEST_CATEGORY = 200
 """Characters; a column with a longer text is prose: it is left out and counted in ``notes``."""
+_LONGEST_HEADER = 1 << 16
+_HEADER = 300
+"""Characters of a header line that a message shows."""
 _LICENCE = "the user's own file"
 
 
@@ -218,17 +221,19 @@ class _Source:
 
 def _open(path: Path, wanted: tuple[str, ...], given: dict[str, str], advice: str) -> _Source:
     """Sniff ``path`` and find the columns of ``wanted`` roles: the ``given`` ones, and others by their names."""
+    from datasets.readers import shown
+
     if _is_parquet(path):
         from datasets.parquet import column_names
 
         names = column_names(path)
-        return _Source(path, None, names, _roles(str(path), names, wanted, given, repr(names), advice))
+        return _Source(path, None, names, _roles(str(path), names, wanted, given, shown(names, _HEADER), advice))
 
     line = _first_line(path)
     format, names = _sniff(line, given)
     if names and all(_is_number(name) for name in names):
-        raise DataError.at(path, 1, f"no header line but {line!r}; add one, such as user,item,rating,time")
-    return _Source(path, format, names, _roles(f"{path}:1", names, wanted, given, repr(line), advice))
+        raise DataError.at(path, 1, f"no header line but {shown(line)}; add one, such as user,item,rating,time")
+    return _Source(path, format, names, _roles(f"{path}:1", names, wanted, given, shown(line, _HEADER), advice))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -243,9 +248,11 @@ def _first_line(path: Path) -> str:
     from datasets.readers import shown
 
     with path.open("rb") as file:
-        raw = file.readline(1 << 16)
+        raw = file.readline(_LONGEST_HEADER)
+    if len(raw) == _LONGEST_HEADER and not raw.endswith(b"\n"):
+        raise DataError.at(path, 1, f"the header line is longer than {_LONGEST_HEADER:,} bytes; are line ends missing?")
     try:
-        line = raw.decode("utf-8-sig").rstrip("\r\n")
+        line = re.split("[\r\n]", raw.decode("utf-8-sig"))[0]  # some line ends are \r alone
     except UnicodeDecodeError:
         raise DataError.at(path, 1, "not UTF-8; save the file as UTF-8") from None
     if not raw:
@@ -274,6 +281,8 @@ def _roles(
     where: str, names: list[str], wanted: tuple[str, ...], given: dict[str, str], line: str, advice: str
 ) -> dict[str, str]:
     """Role -> column name; a wanted user and item must be there."""
+    from datasets.readers import shown
+
     roles = dict(given)
     for role, name in given.items():
         if name not in names:
@@ -283,7 +292,7 @@ def _roles(
         if role in given or not guesses:
             continue
         if len(guesses) > 1:
-            raise DataError(f"{where}: '{guesses[0]}' and '{guesses[1]}' may both be the {role}; {advice}")
+            raise DataError(f"{where}: {shown(guesses[0])} and {shown(guesses[1])} may both be the {role}; {advice}")
         roles[role] = guesses[0]
     for role in ("user", "item"):
         if role in wanted and role not in roles:

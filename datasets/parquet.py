@@ -25,34 +25,55 @@ _REQUIRED = {
 }
 
 
+_DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
+_MOST_ROWS_A_BYTE = 100
+"""Of the file. Users and items differ from row to row, so that no honest file comes near."""
+
+
 def column_names(path: Path) -> list[str]:
     """The names of the columns, without reading them."""
     try:
         return list(pq.read_schema(path).names)
-    except (pa.ArrowInvalid, OSError) as error:
+    except _DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
 def read_parquet(path: Path, fields: Sequence[Field]) -> dict[str, Any]:
     """The columns ``fields`` as ``readers.read_table`` returns them; a text that is missing is empty."""
     try:
+        _refuse_bomb(path)
         table = pq.read_table(path, columns=[field.name for field in fields])
-    except (pa.ArrowInvalid, OSError) as error:
+    except _DAMAGED as error:
         raise _unreadable(path, error) from None
     if len(table) == 0:
         raise DataError(f"{path}: no row; at least one is required")
     columns: dict[str, Any] = {}
     for field in fields:
-        raw = table.column(field.name)
+        raw = _whole(path, field.name, table.column(field.name))
         try:
             column = _as_read_from_text(raw, field)
             columns |= convert({field.name: column}, [field])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, Refused):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, Refused):
             raise _problem(path, raw, field) from None
         label = over_64_bits(column) if field.kind == "id" else None
         if label is not None:
             raise DataError(f"{path}: column '{field.name}' holds {shown(label)}; {OVER_64_BITS}")
     return columns
+
+
+def _refuse_bomb(path: Path) -> None:
+    rows, size = pq.read_metadata(path).num_rows, path.stat().st_size
+    if rows > _MOST_ROWS_A_BYTE * size:
+        raise DataError(f"{path}: {rows:,} rows in {size:,} bytes are no ratings")
+
+
+def _whole(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """``column``, once it is sure that it is what its type says: Arrow takes a file's word that its texts are UTF-8."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: column {shown(name)} is damaged: {error}") from None
+    return column
 
 
 def _as_read_from_text(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
@@ -110,7 +131,8 @@ def _first_bad_row(column: pa.ChunkedArray, field: Field) -> int | None:
                 seen.add(text)
     if field.kind in ("number", "real") and (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         values = column.to_numpy().astype(np.float64)
-        rounded = values.astype(np.float32) if field.kind == "number" else values
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, and bad
+            rounded = values.astype(np.float32) if field.kind == "number" else values
         low = -np.inf if field.low is None else field.low
         high = np.inf if field.high is None else field.high
         bad = ~(np.isfinite(rounded) & (values >= low) & (values <= high))

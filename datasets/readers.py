@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from datasets.errors import DataError
-from datasets.formats import Field, Format
+from datasets.formats import LONGEST, Field, Format
 
 CSV = Format()
 
@@ -25,6 +25,8 @@ _BLOCK_BYTES = 8 << 20
 _SEPARATOR = "\x1f"  # stands for "::" inside Arrow, which takes one character; refused in such files
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FLOAT64_MAX = float(np.finfo(np.float64).max)
+_MOST_DIGITS = 30
+"""Of an integer that is read as one; Python refuses texts of thousands of digits."""
 _INTEGER = re.compile(r"-?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -120,7 +122,13 @@ def over_64_bits(ids: pa.ChunkedArray) -> str | None:
     except pa.ArrowInvalid:
         if not pc.all(pc.match_substring_regex(labels, r"^-?[0-9]+$")).as_py():
             return None
-    return next((label for label in labels.to_pylist() if not -(2**63) <= int(label) < 2**63), None)
+    return next((label for label in labels.to_pylist() if not _fits_64_bits(label)), None)
+
+
+def _fits_64_bits(digits: str) -> bool:
+    """Whether a text of digits is an int64; leading zeros do not count."""
+    short = digits.lstrip("-0")
+    return len(short) < _MOST_DIGITS and int(short or "0") < 2**63 + digits.startswith("-")
 
 
 def _parse(source: Any, fields: Sequence[Field], header: list[str], format: Format, skip: int) -> dict[str, Any]:
@@ -175,7 +183,7 @@ def _convert_ids(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray:
     unified = column.unify_dictionaries()
     labels = unified.chunk(0).dictionary if unified.num_chunks else pa.array([], pa.string())
     bad = pc.or_(pc.equal(labels, ""), pc.match_substring_regex(labels, r"[\n\r\x00]"))
-    if unified.null_count or pc.any(bad).as_py():
+    if unified.null_count or pc.any(bad).as_py() or _longest(labels) > LONGEST:
         raise Refused(f"column '{field.name}'")
     if field.unique and len(labels) < len(unified):
         raise Refused(f"column '{field.name}': an id occurs twice")
@@ -214,9 +222,17 @@ def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
         raise Refused(f"column '{field.name}'")
     if field.one_of is not None and not pc.all(pc.is_in(column, pa.array(field.one_of))).as_py():
         raise Refused(f"column '{field.name}'")
-    if field.longest is not None and pc.max(pc.utf8_length(column)).as_py() > field.longest:
+    longest = _longest(column)
+    if field.longest is not None and longest > field.longest:
         return None
+    if longest > LONGEST:
+        raise Refused(f"column '{field.name}'")
     return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def _longest(texts: Any) -> int:
+    """Characters of the longest text."""
+    return int(pc.max(pc.utf8_length(texts)).as_py() or 0)
 
 
 _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
@@ -270,10 +286,10 @@ def _first_problem(path: Path, fields: Sequence[Field], header: list[str], forma
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Whole lines, some megabytes at a time."""
+    """Whole lines, some megabytes at a time; the end of a line that is longer than that is a line of its own."""
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
-            yield block + file.readline()
+            yield block + file.readline(_BLOCK_BYTES)
 
 
 def _is_good(block: bytes, fields: Sequence[Field], header: list[str], format: Format, skip: int) -> bool:
@@ -287,6 +303,8 @@ def _is_good(block: bytes, fields: Sequence[Field], header: list[str], format: F
 def _line_problem(
     line: str, places: list[tuple[Field, int]], n_columns: int, format: Format, seen: dict[str, set[str]]
 ) -> str | None:
+    if len(line) >= _BLOCK_BYTES:
+        return f"the line is longer than {_BLOCK_BYTES:,} characters; are line ends missing?"
     row = split_line(line, format)
     if isinstance(row, str):
         return row
@@ -316,7 +334,7 @@ def _lines(path: Path, format: Format) -> Iterator[str]:
     """Lines with their ``\\n``; bytes that are no UTF-8 become lone surrogates, which ``split_line`` refuses."""
     try:
         with path.open(encoding=_encoding(format), errors="surrogateescape") as file:
-            yield from _ended(file)
+            yield from _ended(iter(lambda: file.readline(_BLOCK_BYTES), ""))  # no file is one endless line in memory
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
 
@@ -338,7 +356,7 @@ def _problem(text: str, field: Field) -> str | None:
     if field.kind == "id":
         return _id_problem(text)
     if field.kind == "text":
-        return _text_problem(text) or _choice_problem(text, field)
+        return _text_problem(text, field.longest is None) or _choice_problem(text, field)
     if field.kind in ("seconds", "whole"):
         return _integer_problem(text, "a whole number of seconds" if field.kind == "seconds" else "a whole number")
     return _number_problem(text, field)
@@ -348,9 +366,11 @@ def _id_problem(text: str) -> str | None:
     return "an id is required" if not text else _text_problem(text)
 
 
-def _text_problem(text: str) -> str | None:
+def _text_problem(text: str, bounded: bool = True) -> str | None:
     if "\n" in text or "\r" in text:
         return "a quote is not closed on its line"
+    if bounded and len(text) > LONGEST:
+        return f"{len(text):,} characters are too many, {LONGEST:,} are possible"
     return "NUL characters are not allowed" if "\0" in text else None
 
 
@@ -362,7 +382,7 @@ def _choice_problem(text: str, field: Field) -> str | None:
 
 def _integer_problem(text: str, what: str) -> str | None:
     digits = text.strip(" \t")
-    ok = _INTEGER.fullmatch(digits) and -(2**63) <= int(digits) < 2**63
+    ok = _INTEGER.fullmatch(digits) and _fits_64_bits(digits)
     return None if ok else f"{what} is required"
 
 
@@ -376,7 +396,7 @@ def _number_problem(text: str, field: Field) -> str | None:
     return None
 
 
-def shown(text: str, limit: int = 80) -> str:
-    """``text`` in quotes, cut where it is long, for a message of one line."""
-    quoted = repr(text)
+def shown(value: object, limit: int = 80) -> str:
+    """A text in quotes, or a list of them, cut where it is long, for a message of one line."""
+    quoted = repr(value)
     return quoted if len(quoted) <= limit else quoted[: limit - 3] + "..."

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datasets.cache import atomic_folder, cache_root, load_arrays, save_arrays
+from datasets.cache import atomic_folder, cache_root, load_arrays, read_sealed, remove, save_arrays, write_sealed
 from datasets.errors import NotWritableError
 from datasets.loader import Loader
 from datasets.types import Column, Dataset, Interactions, Questions, Truth
@@ -82,9 +82,8 @@ def _write(folder: Path, dataset: Dataset) -> None:
                 name: getattr(dataset, name)
                 for name in ("name", "rating_scale", "licence", "citation", "fingerprint", "notes")
             },
-            "files": {name: _seen(scratch / f"{name}.npy") for name in arrays},
         }
-        (scratch / _META).write_text(json.dumps(meta))
+        write_sealed(scratch, _META, meta)
     for other in folder.parent.iterdir():
         if other != folder and not other.name.startswith("."):  # dotted: another process is writing it
             shutil.rmtree(other, ignore_errors=True)
@@ -95,12 +94,10 @@ def _read(folder: Path) -> Dataset | None:
     if not folder.is_dir():
         return None
     try:
-        meta = json.loads((folder / _META).read_text())
-        if any(_seen(folder / f"{name}.npy") != seen for name, seen in meta["files"].items()):
-            raise ValueError("changed since it was written")
+        meta = read_sealed(folder, _META)
         arrays = {name: np.asarray(array) for name, array in load_arrays(folder).items()}
     except (OSError, ValueError):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         return None
     columns: dict[str, dict[str, Column]] = {"item": {}, "user": {}}
     for place, (owner, name, kind) in enumerate(meta["columns"]):
@@ -149,9 +146,3 @@ def _columns(dataset: Dataset) -> Iterator[tuple[str, str, Column]]:
     for owner, columns in (("item", dataset.item_columns), ("user", dataset.user_columns)):
         for name, column in columns.items():
             yield owner, name, column
-
-
-def _seen(path: Path) -> list[int]:
-    """Size and mtime: a file that was written to since is noticed without reading it."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]

@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,27 @@ def _history(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         try:
             line = json.loads(text)
-            whole = {"date", "base", "hardware_fingerprint", "benchmarks"} <= line.keys()
-        except (ValueError, AttributeError):
-            whole = False
-        if whole:
+        except (ValueError, RecursionError):
+            line = None
+        if _is_of_regress(line):
             lines.append(line)
         else:
             print(f"recgauge: {path}:{number}: not a line of regress, left out", file=sys.stderr)
     return lines
+
+
+def _is_of_regress(line: Any) -> bool:
+    """Whether a line has all that ``figures.history`` draws."""
+    try:
+        ratios = [
+            figure[name] for each in line["benchmarks"].values() for figure in each["measured"] for name in _RATIOS
+        ]
+        texts = [line["date"], line["hardware_fingerprint"], line["base"] or ""]
+        datetime.fromisoformat(line["date"])
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return False
+    numbers = all(isinstance(each, int | float) and 0 < each < 1e9 for each in ratios)
+    return numbers and all(isinstance(each, str) for each in texts)
+
+
+_RATIOS = ("ratio", "before")

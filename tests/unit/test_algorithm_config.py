@@ -56,6 +56,8 @@ def test_every_spelling_is_the_same_config(option, spellings, value):
         ({"biased": "yes"}, "als.biased must be true or false, got 'yes'"),
         ({"by": "median"}, "als.by must be count | mean, got 'median'"),
         ({"cap": "big"}, "als.cap must be a finite number or none, got 'big'"),
+        ({"factors": 10**400}, f"als.factors must be a whole number, got 1{'0' * 79}"),
+        ({"reg": 10**400}, f"als.reg must be a finite number, got 1{'0' * 79}"),
     ],
 )
 def test_a_wrong_option_is_one_line(overrides, message):

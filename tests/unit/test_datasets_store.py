@@ -220,3 +220,28 @@ def test_a_read_only_disk_is_no_error_and_its_cache_is_used(
     assert_equal(load(loader), first)
     assert Counting.reads == 1
     assert "Read-only file system" in assert_loads_uncached(OwnFile(tmp_path / "ratings.csv"), capfd)
+
+
+@pytest.mark.parametrize(
+    "meta", ["null", "{}", "[" * 50_000, '{"files": 1}', '{"meta": {}, "files": {}, "sha256": ""}', "\ud800"]
+)
+def test_an_entry_whose_description_is_another_is_made_again(loader: Counting, cache: Path, meta: str) -> None:
+    first = load(loader)
+    (cache / entries(cache)[0] / "dataset.json").write_bytes(meta.encode(errors="surrogatepass"))
+    assert_equal(load(loader), first)
+    assert_equal(load(loader), first)
+    assert Counting.reads == 2
+
+
+def test_a_changed_count_is_noticed(loader: Counting, cache: Path) -> None:
+    first = load(loader)
+    path = cache / entries(cache)[0] / "dataset.json"
+    path.write_text(path.read_text().replace('"n_items": 2', '"n_items": 3'))
+    assert_equal(load(loader), first)
+
+
+def test_a_file_of_somebody_else_is_noticed(loader: Counting, cache: Path) -> None:
+    first = load(loader)
+    np.save(cache / entries(cache)[0] / "item_titles2.npy", np.zeros(1))
+    assert_equal(load(loader), first)
+    assert Counting.reads == 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "faults"))
+from fuzz_inputs import Entry, raw_zip
 
 from datasets import download
 from datasets.download import Archive
@@ -294,3 +299,58 @@ def test_unzip_reports_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"not a zip")
     with pytest.raises(DataError, match=r"some\.zip: damaged zip"):
         download.unzip(path, tmp_path / "out", 100)
+
+
+GOOD_ENTRY = Entry(b"toy/ratings.csv", b"user,item\n1,2\n", method=8)
+
+HOSTILE_ENTRIES: dict[str, tuple[list[Entry], str]] = {
+    "up": ([Entry(b"../up")], "outside its folder"),
+    "up from inside": ([Entry(b"toy/../../up")], "outside its folder"),
+    "absolute": ([Entry(b"/etc/up")], "outside its folder"),
+    "backslashes": ([Entry(b"..\\up")], "outside its folder"),
+    "drive": ([Entry(b"C:/up")], "outside its folder"),
+    "empty name": ([Entry(b"")], "outside its folder"),
+    "line end": ([Entry(b"toy/a\nb")], "control characters"),
+    "escape": ([Entry(b"toy/\x1b[31m")], "control characters"),
+    "NUL": ([Entry(b"toy/a\0b")], "control characters"),
+    "link": ([Entry(b"toy/link", b"/etc/passwd", mode=0o120777)], "neither a file nor a folder"),
+    "device": ([Entry(b"toy/device", b"", mode=0o060600)], "neither a file nor a folder"),
+    "pipe": ([Entry(b"toy/pipe", b"", mode=0o010600)], "neither a file nor a folder"),
+    "encrypted": ([Entry(b"toy/x", flags=1)], "is encrypted"),
+    "strongly encrypted": ([Entry(b"toy/x", flags=0x41)], "is encrypted"),
+    "lzma": ([Entry(b"toy/x", method=14)], "method 14"),
+    "unknown method": ([Entry(b"toy/x", method=99)], "method 99"),
+    "long name": ([Entry(b"toy/" + b"n" * 300)], "too long"),
+    "deep": ([Entry(b"toy/" + b"d/" * 2_500 + b"x")], "too long"),
+    "twice": ([GOOD_ENTRY], "is there twice"),
+    "file and folder": ([Entry(b"toy/x"), Entry(b"toy/x/y")], "damaged zip"),
+    "lying size": ([Entry(b"toy/x", b"\0" * 3_000_000, method=8, size=10)], "damaged zip"),
+    "bomb": ([Entry(b"toy/x", b"\0" * 3_000_000, method=8)], "would unpack to 3,000,014 bytes, at most 1,048,576"),
+    "overlapping": ([Entry(b"toy/ratings2.csv", offset=0)], "damaged zip"),
+    "nowhere": ([Entry(b"toy/x", offset=2**31)], "damaged zip"),
+    "many": ([Entry(b"toy/%d" % n, b"") for n in range(1_000)], "1,001 entries, at most 1,000"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_ENTRIES)
+def test_an_entry_that_no_data_set_has_is_refused(tmp_path: Path, case: str) -> None:
+    entries, reason = HOSTILE_ENTRIES[case]
+    packed_file, out = tmp_path / "toy.zip", tmp_path / "in" / "out"
+    packed_file.write_bytes(raw_zip([GOOD_ENTRY, *entries]))
+    out.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"^toy\.zip: ") as caught:
+        download.unzip(packed_file, out, 1 << 20)
+    assert reason in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) < 500
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "toy.zip"]
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["out"]
+    if "damaged zip" not in reason:  # refused before a byte is written
+        assert list(out.iterdir()) == []
+
+
+def test_a_million_entries_are_refused_soon(tmp_path: Path) -> None:
+    packed_file = tmp_path / "toy.zip"
+    packed_file.write_bytes(raw_zip([Entry(b"%d" % n, b"") for n in range(200_000)]))
+    began = time.monotonic()
+    with pytest.raises(DataError, match="200,000 entries, at most 1,000 are expected"):
+        download.unzip(packed_file, tmp_path, 1 << 20)
+    assert time.monotonic() - began < 10

@@ -276,3 +276,45 @@ def test_a_scale_may_be_negative() -> None:
 def test_columns_in_another_form_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"--columns .* may stand once, as in user=NAME"):
         parse_columns(text)
+
+
+def test_a_long_or_coloured_header_is_shown_cut_and_escaped(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, "\x1b[31mred," + "x" * 5_000 + "\n1,2\n"))
+    assert message.startswith(r"ratings.csv:1: no column for user in the header '\x1b[31mred,xxx")
+    assert message.isprintable() and len(message) < 600
+
+
+def test_an_endless_header_is_refused(tmp_path: Path) -> None:
+    assert refusal(write(tmp_path, "é" * 100_000)).startswith(
+        "ratings.csv:1: the header line is longer than 65,536 bytes"
+    )
+
+
+def test_old_line_ends_are_read(tmp_path: Path) -> None:
+    assert len(load(write(tmp_path, ("user,item,rating,time\n" + ROWS).replace("\n", "\r"))).interactions) == 3
+
+
+def not_utf8(n: int) -> pa.Array:
+    return pa.array([b"a\xff"] * n, pa.binary()).view(pa.string())
+
+
+def test_parquet_texts_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    """Arrow takes a file's word that they are."""
+    path = parquet(tmp_path, user=not_utf8(2), item=["a", "b"])
+    assert refusal(path).startswith("ratings.parquet: column 'user' is damaged: ")
+    write(tmp_path, "user,item\n1,a\n2,b\n")
+    items = parquet(tmp_path, "items.parquet", item=["a", "b"], title=not_utf8(2))
+    with pytest.raises(DataError, match=r"items\.parquet: column 'title' is damaged"):
+        load(tmp_path / "ratings.csv", items=items)
+
+
+def test_parquet_columns_of_an_odd_name_are_shown_escaped(tmp_path: Path) -> None:
+    message = refusal(parquet(tmp_path, **{"\x1b[31mred": [1, 2], "item": [1, 2]}))
+    assert r"['\x1b[31mred', 'item']" in message
+
+
+def test_a_parquet_file_that_would_unpack_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.parquet"
+    row = pa.table({"user": pa.array([1]).take(np.zeros(3_000_000, int)), "item": [1] * 3_000_000})
+    pq.write_table(row, path, compression="zstd", row_group_size=3_000_000)
+    assert "3,000,000 rows in" in refusal(path)

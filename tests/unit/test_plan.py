@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_max_history_goes_to_every_fold(tmp_path: Path) -> None:
     [
         ('set = "als.factors=64"', "set = 'als.factors=64': a list of texts is required"),
         ('set = ["al.factors=64"]', "unknown algorithm or protocol 'al': did you mean 'als'"),
-        ("seeds = 0", "seeds = 0: a whole number from 1 is required"),
+        ("seeds = 0", "seeds = 0: a whole number from 1 to 10,000 is required"),
     ],
 )
 def test_a_suite_with_a_wrong_field_is_refused(tmp_path: Path, more: str, message: str) -> None:
@@ -260,3 +261,60 @@ def test_budgets_of_cells_and_of_studies_are_apart() -> None:
 def test_options_that_the_user_set_are_known_to_the_tuner() -> None:
     (choice,) = plan.choose_algorithms(["als[factors=32]"], {"als": {"reg": "1"}})
     assert choice.given == {"reg": "1", "factors": "32"}
+
+
+HOSTILE_TOML = {
+    "not UTF-8": (b"\xff\xfe", "not valid TOML: 'utf-8' codec"),
+    "nested": (b"a = " + b"[" * 50_000, "nested too deep"),
+    "a key without end": (b"a." * 20_000 + b"b = 1", "a key is longer than 1,000 characters"),
+    "too large": (b"#" * (5 << 20), "larger than 4,194,304 bytes"),
+    "a huge hexadecimal number": (b"seeds = 0x1" + b"0" * 10_000, "an integer is beyond 64 bits"),
+    "a huge number": (b"seeds = 1" + b"0" * 5_000, "not valid TOML: Exceeds the limit"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_TOML)
+def test_a_hostile_suite_is_refused_at_once(tmp_path: Path, case: str) -> None:
+    content, reason = HOSTILE_TOML[case]
+    path = tmp_path / "suite.toml"
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        plan.load_suite(str(path))
+    assert str(caught.value).startswith(f"{path}: ") and reason in str(caught.value)
+    assert str(caught.value).isprintable() and time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("seeds = 1000000000000", "a whole number from 1 to 10,000"),
+        (f"summary2 = '{'x' * 5_000}'", "unknown field of a suite"),
+        ('set = ["\\u001b[31mred"]', r"--set \x1b[31mred: expected"),
+        (f"repeats = '{'x' * 5_000}'", "repeats = 'xxx"),
+    ],
+)
+def test_a_hostile_field_of_a_suite_is_named_cut_and_escaped(tmp_path: Path, more: str, message: str) -> None:
+    path = suite(tmp_path, more)
+    with pytest.raises(UserError) as caught:
+        plan.load_suite(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ") and message in text and text.isprintable() and len(text) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quick = 1",
+        "[quick]\ncell_seconds = 300",
+        "[quick]\ncell_seconds = 300\ncell_memory_gib = 'much'",
+        "[quick]\ncell_seconds = 0\ncell_memory_gib = 6",
+        "[quick]\ncell_seconds = nan\ncell_memory_gib = 6",
+        "[quick]\ncell_seconds = true\ncell_memory_gib = 6",
+    ],
+)
+def test_a_damaged_file_of_budgets_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "budgets.toml").write_text(text)
+    monkeypatch.setattr(plan, "BUDGETS", tmp_path / "budgets.toml")
+    with pytest.raises(UserError, match=r"budgets\.toml: quick: cell_\w+ = .* is required|unknown budget 'quick'"):
+        plan.load_limits("quick")

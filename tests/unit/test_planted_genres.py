@@ -125,13 +125,13 @@ def test_the_truth_lies_apart_from_all_that_models_see(protocol: LeaveOneOut | H
         prepare(tmp_path / name, each, protocol, 42)
     known = load_truth(tmp_path / "with")
     assert known is not None and known.noise == dataset.truth.noise
+    meta = [read_meta(tmp_path / name) for name in ("with", "without")]
     shutil.rmtree(tmp_path / "with" / "truth")
     files = sorted(path.relative_to(tmp_path / "with") for path in (tmp_path / "with").rglob("*") if path.is_file())
     assert any(path.suffix == ".npy" for path in files)
     assert files == sorted(
         path.relative_to(tmp_path / "without") for path in (tmp_path / "without").rglob("*") if path.is_file()
     )
-    meta = [read_meta(tmp_path / name) for name in ("with", "without")]
     assert [each.pop("truth") is None for each in meta] == [False, True] and meta[0] == meta[1]
     for path in files:
         if path.name != "meta.json":

@@ -208,10 +208,10 @@ def test_double_colons_leave_single_ones_alone(tmp_path: Path) -> None:
 def test_double_colons_may_lie_across_two_reads(tmp_path: Path) -> None:
     """The reader takes megabytes at a time: whatever byte a block ends with, the columns are the same."""
     for shift in range(4):
-        first = "x" * (_BLOCK_BYTES - len("user::rating\n") - 3 + shift)
-        path = write(tmp_path, f"user::rating\n{first}::1\nb::2\n")
+        ignored = "x" * (_BLOCK_BYTES - len("note::user::rating\n") - 3 + shift)
+        path = write(tmp_path, f"note::user::rating\n{ignored}::a::1\n::b::2\n")
         columns = read_table(path, [Field("user", "id"), Field("rating", "number")], COLONS)
-        assert columns["user"].to_pylist() == [first, "b"] and columns["rating"].tolist() == [1.0, 2.0]
+        assert columns["user"].to_pylist() == ["a", "b"] and columns["rating"].tolist() == [1.0, 2.0]
 
 
 def test_latin_1_and_files_without_a_header(tmp_path: Path) -> None:
@@ -250,3 +250,42 @@ def test_a_wrong_line_behind_many_good_ones_is_found_at_once(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r":2000002: column 'rating' is 'x'"):
         read_table(path, FIELDS)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,10,4.0," + "9" * 5_000, "column 'time' is '999"),  # Python reads no integer of so many digits
+        ("1,10,4.0,-" + "9" * 5_000, "a whole number of seconds is required"),
+        ("x" * 1_001 + ",10,4.0,5", "1,001 characters are too many, 1,000 are possible"),
+        ("\x1b[31mred,10,x,5", "column 'rating' is 'x'"),
+        ("1,10,\x1b[31mred,5", r"column 'rating' is '\x1b[31mred'"),
+        ("1,10,4.0," + "y" * 5_000, "..."),
+    ],
+)
+def test_a_hostile_value_is_named_and_cut(tmp_path: Path, row: str, reason: str) -> None:
+    path = write(tmp_path, HEADER + GOOD + row + "\n")
+    with pytest.raises(DataError) as caught:
+        read_table(path, FIELDS)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:4: ") and reason in message
+    assert message.isprintable() and len(message) < 400
+
+
+def test_leading_zeros_do_not_make_an_integer_too_long(tmp_path: Path) -> None:
+    ids = ["0" * 900 + "7", "8"]
+    path = write(tmp_path, "user\n" + "\n".join(ids) + "\n")
+    assert read_table(path, [Field("user", "id")])["user"].to_pylist() == ids
+
+
+def test_an_endless_id_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """An array of texts has four bytes for each character of the longest, in every row."""
+    path = write(tmp_path, "user\n" + "x" * 100_000 + "\n" + "a\n" * 1_000)
+    with pytest.raises(DataError, match=r":2: .*100,000 characters are too many"):
+        read_table(path, [Field("user", "id")])
+
+
+def test_a_line_without_an_end_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "user::rating\n1::2\n" + "x" * (3 * _BLOCK_BYTES))
+    with pytest.raises(DataError, match=r":3: the line is longer than .* are line ends missing"):
+        read_table(path, [Field("user", "id"), Field("rating", "number")], Format("::", quoted=False))

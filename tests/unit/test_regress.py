@@ -151,3 +151,23 @@ def test_a_damaged_baseline_is_named(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(UserError, match=rf"{path}: no baseline of schema 1"):
         baselines.references(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "benchmarks",
+    ["1", "[]", '{"fit": 1}', '{"fit": {}}', *(f'{{"fit": {{"ratios": {each}}}}}' for each in (
+        "[]", "1", "[null]", "[[1]]", "[0]", "[-1]", "[NaN]", "[1e999]", "[true]", '["1"]'
+    ))],
+)  # fmt: skip
+def test_a_baseline_without_ratios_is_named(tmp_path: Path, benchmarks: str) -> None:
+    path = tmp_path / "another.json"
+    path.write_text(f'{{"schema": 1, "benchmarks": {benchmarks}}}')
+    with pytest.raises(UserError, match=r"another\.json: (fit|benchmarks) has no list of ratios above 0"):
+        baselines.references(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000])
+def test_a_baseline_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "another.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"another\.json: no valid JSON"):
+        baselines.references(tmp_path)

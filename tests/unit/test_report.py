@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.report.figures import COLOURS, SYMBOLS, _mark, flips, pareto_front
+from benchmarks.report.command import _history
+from benchmarks.report.figures import COLOURS, SYMBOLS, _mark, flips, history, pareto_front
 from benchmarks.report.latex import _number, escape
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
@@ -64,3 +69,32 @@ def test_a_negative_bound_keeps_its_sign() -> None:
 def test_series_differ_in_colour_or_symbol() -> None:
     marks = [_mark(place) for place in range(len(COLOURS) * len(SYMBOLS))]
     assert len({(mark["color"], mark["symbol"]) for mark in marks}) == 42
+
+
+HISTORY_LINE = {"date": "2026-01-02T03:04:05+00:00", "base": None, "hardware_fingerprint": "f" * 16}
+MEASURED = {"load": {"measured": [{"ratio": 1.2, "before": 1.0}]}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"benchmarks": 1},
+        {"benchmarks": {"load": 1}},
+        {"benchmarks": {"load": {"measured": [1]}}},
+        {"benchmarks": {"load": {"measured": [{"ratio": 1.0}]}}},
+        {"benchmarks": {"load": {"measured": [{"ratio": 1.0, "before": 0}]}}},
+        {"benchmarks": {"load": {"measured": [{"ratio": "1", "before": 1}]}}},
+        {"hardware_fingerprint": 7},
+        {"date": "yesterday"},
+        {"date": 7},
+    ],
+)
+def test_a_line_of_another_form_is_left_out_of_the_history_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
+) -> None:
+    path, good = tmp_path / "regress.jsonl", {**HISTORY_LINE, "benchmarks": MEASURED}
+    path.write_text("\n".join([json.dumps(good), json.dumps({**good, **wrong}), "[" * 50_000]))
+    lines = _history(path)
+    assert lines == [good] and history(lines) is not None
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in said] == [f"{path}:2", f"{path}:3"]

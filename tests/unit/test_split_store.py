@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from algorithms.types import Task
-from benchmarks.split_store import Part, load_train_set, load_validation, prepare, union
+from benchmarks.split_store import Part, load_train_set, load_validation, prepare, read_meta, union
 from datasets.types import Column, Dataset, Interactions
 from protocols.holdout import Holdout
 from protocols.leave_one_out import LeaveOneOut
@@ -96,3 +96,33 @@ def test_encoders_know_items_with_a_training_row_only(
         expected = {f"genres=of item {item}" for item in known} | {"genres=missing"}
         assert set(train.item_features.names) == expected
         assert train.item_features.matrix.shape == (rows.n_items, len(known) + 1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "removed", "another", "link", "meta", "count", "deep"])
+def test_a_split_that_is_not_as_it_was_written_is_made_anew(dataset: Dataset, tmp_path: Path, damage: str) -> None:
+    protocol, target = LeaveOneOut(LeaveOneOut.Config(negatives=3)), tmp_path / "split"
+    meta = prepare(target, dataset, protocol, 42)
+    assert read_meta(target) == meta
+    users, meta_file = target / "validation" / "labels" / "users.npy", target / "meta.json"
+    content = users.read_bytes()
+    if damage == "cut":
+        users.write_bytes(content[:-4])
+    elif damage == "changed":
+        users.write_bytes(content[:-4] + bytes(4))
+    elif damage == "removed":
+        users.unlink()
+    elif damage == "another":
+        np.save(target / "fit" / "values2.npy", np.zeros(1))
+    elif damage == "link":
+        users.unlink()
+        users.symlink_to("nowhere")
+    elif damage == "count":
+        meta_file.write_text(meta_file.read_text().replace('"n_train": ', '"n_train": 1'))
+    else:
+        meta_file.write_text("[" * 50_000 if damage == "deep" else "{}")
+    assert read_meta(target) is None and not target.exists()
+    assert prepare(target, dataset, protocol, 42) == meta == read_meta(target)
+
+
+def test_a_split_that_is_not_there_has_no_meta_data(tmp_path: Path) -> None:
+    assert read_meta(tmp_path / "split") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,111 @@ def test_every_registered_space_can_be_drawn_from(name: str) -> None:
     for asked in run(on, [0.1] * 9):
         resolve_config(adapter.Config, asked.config, name)
     assert on.best() == (default, 0.1)
+
+
+def lines_of(journal: Path) -> list[bytes]:
+    return journal.read_bytes().splitlines(keepends=True)
+
+
+DAMAGED_LINES = {
+    "garbage": b"\xff\xfe\0\n",
+    "blank": b"\n",
+    "no JSON": b'{"op_code":\n',
+    "no object": b"[1]\n",
+    "nested": b"[" * 50_000 + b"\n",
+    "unknown operation": b'{"op_code":77,"worker_id":"w"}\n',
+    "a study gone": b'{"op_code":1,"worker_id":"w","study_id":0}\n',
+    "another study": b'{"op_code":4,"worker_id":"w","study_id":5,"datetime_start":null}\n',
+    "another trial": b'{"op_code":8,"worker_id":"w","trial_id":99,"user_attr":{"a":1}}\n',
+    "a part missing": b'{"op_code":2,"worker_id":"w","study_id":0}\n',
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_LINES)
+def test_a_damaged_line_of_a_journal_is_named_and_nothing_is_lost(tmp_path: Path, case: str) -> None:
+    journal = tmp_path / "a.journal"
+    storage = open_storage(None, journal)
+    run(study(storage), [0.1, 0.2])
+    lines = lines_of(journal)
+    damaged = b"".join([*lines[:5], DAMAGED_LINES[case], *lines[5:]])
+    journal.write_bytes(damaged)
+    with pytest.raises(UserError) as caught:
+        study(open_storage(None, journal))
+    message = str(caught.value)
+    assert message.startswith(f"{journal}:6: this study is damaged (") and message.endswith("move it to begin anew")
+    assert message.isprintable() and len(message) < 700
+    assert journal.read_bytes() == damaged
+
+
+def test_a_repeated_line_of_a_journal_is_named(tmp_path: Path) -> None:
+    """Optuna leaves out what is said of a finished trial, and whatever else a lost or doubled line makes of others."""
+    journal = tmp_path / "a.journal"
+    storage = open_storage(None, journal)
+    run(study(storage), [0.1])
+    lines = lines_of(journal)
+    finished = next(line for line in lines if b'"op_code":6' in line and b'"state":1' in line)
+    journal.write_bytes(b"".join([*lines, finished]))
+    with pytest.raises(UserError, match=rf":{len(lines) + 1}: .*trial 0 is finished"):
+        open_storage(None, journal)
+
+
+@pytest.mark.parametrize("foreign", [b"not a journal at all", b"PK\3\4", b"\n\0", b"{}"])
+def test_a_file_of_something_else_is_no_journal_and_stays(tmp_path: Path, foreign: bytes) -> None:
+    journal = tmp_path / "a.journal"
+    journal.write_bytes(foreign)
+    with pytest.raises(UserError, match=r"a\.journal:[12]: this study is damaged"):
+        open_storage(None, journal)
+    assert journal.read_bytes() == foreign
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'{"seconds":1.0}', b'{"seconds":"long"}'),
+        (b'{"seconds":1.0}', b'{"seconds":NaN}'),
+        (b'{"draw":0}', b'{"draw":[]}'),
+        (b'"values":[0.5]', b'"values":["half"]'),
+        (b'"values":[0.5]', b'"values":[NaN]'),
+        (b'"patience":2', b'"patients":2'),
+    ],
+)
+def test_what_tune_cannot_have_written_is_refused(tmp_path: Path, was: bytes, becomes: bytes) -> None:
+    journal = tmp_path / "a.journal"
+    storage = open_storage(None, journal)
+    run(study(storage), [0.5])
+    text = journal.read_bytes()
+    assert was in text
+    journal.write_bytes(text.replace(was, becomes))
+    refused = pytest.raises(UserError, match=r"a\.journal(:\d+)?: this study is damaged")
+    with refused:
+        study(open_storage(None, journal))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE trial_values SET value = 'high'", "value of trial 0"),
+        ("UPDATE trials SET number = NULL", "damaged"),
+        ("UPDATE trials SET state = 'LOST'", "damaged"),
+        ("UPDATE trial_user_attributes SET value_json = '{'", "damaged"),
+        ("UPDATE alembic_version SET version_num = 'v9'", "--storage"),
+    ],
+)
+def test_a_damaged_data_base_is_named(tmp_path: Path, change: str, reason: str) -> None:
+    file, journal = tmp_path / "studies.db", tmp_path / "a.journal"
+    storage = open_storage(f"sqlite:///{file}", journal)
+    run(study(storage), [0.5])
+    with sqlite3.connect(file) as base:
+        base.execute("PRAGMA ignore_check_constraints = on")
+        base.execute(change)
+    base.close()
+    with pytest.raises(UserError) as caught:
+        study(open_storage(f"sqlite:///{file}", journal))
+    assert str(caught.value).startswith(f"--storage sqlite:///{file}: ") and reason in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_password_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        open_storage("nosuch://me:secret@host/base", tmp_path / "a.journal")
+    assert "secret" not in str(caught.value) and "me:***@host" in str(caught.value)

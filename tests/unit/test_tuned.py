@@ -163,3 +163,22 @@ def test_a_trial_without_a_value_counts_as_the_worst() -> None:
     assert expected_best([0.5, None, 0.2], True) == expected_best([0.2, 0.5, 0.2], True)
     assert expected_best([0.5, None, 0.2], False) == expected_best([0.5, 0.5, 0.2], False)
     assert expected_best([None, None], True) == [] == expected_best([], True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff", b"a = " + b"[" * 50_000, b"a." * 20_000 + b"b = 1", b"a." * 400 + b"b = 1", b"value = 1" + b"0" * 5_000],
+)
+def test_a_hostile_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "als.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"als\.toml: no valid tuned configuration: ") as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_number_beyond_floats_is_no_value(tmp_path: Path) -> None:
+    path = write(tmp_path, found())
+    path.write_text(path.read_text().replace("value = 0.5", "value = 1" + "0" * 400))
+    with pytest.raises(UserError, match="an integer is beyond 64 bits"):
+        read(path)
