@@ -23,7 +23,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ SUITE = (
 )
 TIME_LIMIT_S = 4
 """Of a cell while there are faults: what a stopped worker costs. An undisturbed one takes a second."""
+WORK = 5
+"""So many cells are to be measured at least when a harness begins."""
 PATIENCE_S = 60.0
 """A harness that has not ended after so long never will."""
 GRACE_S = 3.0
@@ -50,7 +52,7 @@ DISK_BYTES = {"results": 64 << 20, "cache": 24 << 20}
 OK, USER_ERROR, SOME_FAILED, NOTHING_MEASURED, INTERRUPTED = 0, 1, 2, 4, 130
 
 WAYS = ("truncate", "flip", "garbage", "delete", "empty")
-DAMAGED = ("record", "side", "model", "split-meta")
+DAMAGED = ("record", "side", "model", "split-meta", "split-array")
 JUNK = ("file", "directory", "link", "temporary", "lock", "scratch")
 PROCESS_FAULTS = {
     "kill worker": 4,
@@ -64,18 +66,18 @@ PROCESS_FAULTS = {
     "fill cache": 1,
 }
 """Fault -> how often it comes beside the others. Those of files come once each."""
+ENDINGS = [kind for kind in PROCESS_FAULTS if "harness" in kind]
 
 
-def kinds(split_arrays: bool) -> dict[str, int]:
-    """Every kind of fault with its weight."""
-    files = (*DAMAGED, "split-array") if split_arrays else DAMAGED
-    damage = {f"{way} {file}": 1 for file in files for way in WAYS}
-    return {
+def kinds(without: Sequence[str] = ()) -> dict[str, int]:
+    """Every kind of fault with its weight, but for those whose name holds one of the words ``without``."""
+    weights = {
         **PROCESS_FAULTS,
         **{f"order {order}": 1 for order in ORDERS},
-        **damage,
+        **{f"{way} {file}": 1 for file in DAMAGED for way in WAYS},
         **{f"junk {what}": 1 for what in JUNK},
     }
+    return {kind: weight for kind, weight in weights.items() if not any(word in kind for word in without)}
 
 
 @dataclass
@@ -148,7 +150,8 @@ class Violation:
     what: str
     round: int
     faults: list[str]
-    err: str
+    err: list[str]
+    """The last lines of what the command said that showed it."""
 
 
 class Soak:
@@ -234,13 +237,14 @@ class Soak:
         self._this_round = []
         self._may_fail = int(self.order.exists())
         self.ledger.forget_touched_folders()
-        while queue and queue[0].kind not in PROCESS_FAULTS and queue[0].chance.random() < 0.7:
+        while queue and queue[0].kind not in PROCESS_FAULTS and queue[0].chance.random() < 0.8:
             self._inject(queue.popleft())
         self._make_work(random.Random(f"{self.seed}-round-{self.rounds}"))
         first = self.start_run()
         while queue and self._any_running():
             self._pause(5.0, until=lambda: first.is_up() or not self._any_running())
-            self._pause(queue[0].chance.uniform(0.0, 0.8), until=lambda: not self._any_running())
+            longest = 2.5 if queue[0].kind in ENDINGS else 0.8  # else no harness would come far
+            self._pause(queue[0].chance.uniform(0.0, longest), until=lambda: not self._any_running())
             if self._any_running():
                 self._try(queue)
         self._end_round()
@@ -283,9 +287,10 @@ class Soak:
         return done
 
     def _make_work(self, chance: random.Random) -> None:
-        """Take some records away, so that there is something to be measured."""
+        """Take some records away where few are missing, so that there is something to be measured, but not for long."""
         complete = sorted(self.ledger.complete)
-        for path in chance.sample(complete, min(len(complete), chance.randint(3, 6))):
+        missing = len(checks.record_paths(self.folder / "undisturbed")) - len(complete)
+        for path in chance.sample(complete, min(len(complete), max(0, WORK - missing))):
             self._remove(path)
 
     # Faults of processes.
@@ -384,8 +389,7 @@ class Soak:
 
     def _forget_split(self, fault: Fault) -> None:
         """A split has to be prepared again, so that something is written to the cache."""
-        splits = sorted(self.cache.glob("splits/*"))
-        if splits:
+        if splits := sorted(self.cache.glob("splits/[!.]*")):
             shutil.rmtree(fault.chance.choice(splits), ignore_errors=True)
 
     # Faults of files.
@@ -405,9 +409,9 @@ class Soak:
 
     def _targets(self, file: str) -> list[Path]:
         if file == "split-meta":
-            return sorted(self.cache.glob("splits/*/meta.json"))
+            return sorted(self.cache.glob("splits/[!.]*/meta.json"))
         if file == "split-array":
-            return sorted(self.cache.glob("splits/*/**/*.npy"))
+            return sorted(self.cache.glob("splits/[!.]*/**/*.npy"))
         owned = [checks.files_of(seen)[file] for seen in self.ledger.complete.values()]
         return sorted(path for paths in owned for path in paths if path.is_file())
 
@@ -471,7 +475,7 @@ class Soak:
         if code == USER_ERROR and self._obey(err):
             return
         if code not in harness.allowed:
-            self._repair_cache()
+            self._repair()
             self.violate(
                 f"run {harness.log.name} ended with exit code {code}, not one of {sorted(harness.allowed)}", harness
             )
@@ -512,22 +516,25 @@ class Soak:
         splits = self.cache / "splits"
         return splits / path.relative_to(splits).parts[0]
 
-    def _repair_cache(self) -> None:
-        """After a violation: take damaged splits away, so that the rest of the soak still says something."""
+    def _repair(self) -> None:
+        """After a violation: take away what may stop every run, so that the rest of the soak still says something."""
         for path in self.ledger.damaged_paths():
             if path.is_relative_to(self.cache):
                 shutil.rmtree(self._split_of(path), ignore_errors=True)
+            elif path.is_dir():
+                shutil.rmtree(path)
+                self.ledger.note(path)
 
     def violate(self, what: str, command: Harness | None = None) -> None:
-        """Note and print a violation."""
+        """Note and print a violation, and what led to it where that was not printed just before."""
         before = [str(fault) for fault in self._recent]
-        err = "\n".join(command.err.splitlines()[-12:]) if command else ""
+        err = command.err.splitlines()[-12:] if command else []
+        same = self.violations and (self.violations[-1].faults, self.violations[-1].err) == (before, err)
         self.violations.append(Violation(what, self.rounds, before, err))
         print(f"VIOLATION in round {self.rounds}: {what}", flush=True)
-        for line in before:
-            print(f"    after fault {line}")
-        for line in err.splitlines():
-            print(f"    | {line}", flush=True)
+        if not same:
+            print("".join(f"    after fault {line}\n" for line in before), end="")
+            print("".join(f"    | {line}\n" for line in err), end="", flush=True)
 
     def _report(self, wrong: list[str], command: Harness | None = None) -> None:
         for what in wrong:
@@ -554,10 +561,11 @@ class Soak:
             harness = self.start(*self.run_arguments(self.results, 120))
             code = self.finish(harness)
             self._report(checks.bad_output(harness.out, harness.err), harness)
-            if code != USER_ERROR or not self._obey(harness.err):
+            if code == OK:
                 break
-        if code != OK:
-            self.violate(f"the last run, without faults, ended with exit code {code}", harness)
+            if code != USER_ERROR or not self._obey(harness.err):
+                self.violate(f"the last run, without faults, ended with exit code {code}", harness)
+                self._repair()
         for path in self._junk & set(checks.record_paths(self.results)):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         self.check(excuses=False)
@@ -567,20 +575,17 @@ class Soak:
     def _differences(self, undisturbed: Path) -> list[str]:
         """What the faults changed in tables and records."""
         rows = [self._rows(undisturbed), self._rows(self.results)]
-        mine, others = (
-            {path.relative_to(results): checks.see(path).data for path in checks.record_paths(results)}
-            for results in (self.results, undisturbed)
-        )
-        self.checks += 1 + len(others)
-        return [
-            *(f"leaderboard differs: {line}" for line in checks.differences(*rows, checks.TIMES_IN_ROWS)),
-            *(f"records differ: {name}" for name in sorted(map(str, mine.keys() ^ others.keys()))),
-            *(
-                f"record differs: {name}: {line}"
-                for name in sorted(mine.keys() & others.keys())
-                for line in checks.differences(others[name], mine[name], checks.TIMES_IN_RECORDS)
-            ),
-        ]
+        wrong = [f"leaderboard differs: {line}" for line in checks.differences(*rows, checks.TIMES_IN_ROWS)[:5]]
+        for path in checks.record_paths(undisturbed):
+            name = path.relative_to(undisturbed)
+            mine = self.ledger.complete.get(self.results / name)
+            self.checks += 1
+            if mine is None:
+                wrong.append(f"the last run left no complete record {name}")
+            else:
+                found = checks.differences(checks.see(path).data, mine.data, checks.TIMES_IN_RECORDS)
+                wrong += [f"record differs: {name}: {line}" for line in found[:5]]
+        return wrong
 
     def _rows(self, results: Path) -> Any:
         board = self.start("leaderboard", "--results", str(results), "--plugin", str(PLUGIN), "--format", "json")
@@ -661,7 +666,7 @@ def _junk_path(record: Path, what: str, chance: random.Random, results: Path) ->
     if what == "temporary":
         return record.with_name(f"{record.name}.tmp-{_gone_process()}")
     if what == "lock":
-        return record.with_name(f"{record.stem}.lock")
+        return results / ".locks" / f"{record.stem}.lock"
     if what == "scratch":
         return results / ".scratch" / f"{_gone_process()}-{record.stem[:16]}"
     return chance.choice([record, never_was])
@@ -715,18 +720,18 @@ def own_mounts() -> None:
             os.execvp("unshare", ["unshare", *flags, sys.executable, *sys.argv])
 
 
-def soak(soak: Soak, seconds: float, n_faults: int, split_arrays: bool) -> None:
+def soak(soak: Soak, seconds: float, n_faults: int, without: Sequence[str]) -> None:
     """Faults for so many seconds, or so many of them; then the last run."""
     undisturbed = soak.undisturbed()
-    weights = kinds(split_arrays)
     if not soak.has_disks:
         print("soak: no small disk can be mounted here: no fault fills one")
-        weights = {kind: weight for kind, weight in weights.items() if not kind.startswith("fill")}
-    sequence = faults(soak.seed, weights)
+        without = [*without, "fill"]
+    sequence = faults(soak.seed, kinds(without))
     queue = deque(next(sequence) for _ in range(n_faults))
     began = time.monotonic()
-    while queue and (left := seconds - (time.monotonic() - began)) > 0:
+    while queue and time.monotonic() - began < seconds:
         soak.round(queue)
+        left = seconds - (time.monotonic() - began)
         print(
             f"round {soak.rounds}: {sum(soak.counts.values())} of {n_faults} faults, {soak.ledger.written} records "
             f"written, {len(soak.violations)} violations, at most {max(0, left):.0f} s left",
@@ -741,7 +746,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120, help="of faults; a first and a last run come on top")
     parser.add_argument("--faults", type=int, default=300, help="at most so many")
     parser.add_argument("--seed", type=int, default=0, help="decides which faults come and whom they hit")
-    parser.add_argument("--split-arrays", action="store_true", help="also damage arrays of prepared splits")
+    parser.add_argument(
+        "--without",
+        default="split-array",
+        metavar="WORD,…",
+        help="no faults whose kind holds such a word, such as side,junk (default: split-array)",
+    )
     parser.add_argument("--out", type=Path, help="write the summary into this file, not to standard output")
     parser.add_argument("--keep", action="store_true", help="keep the folder, also where nothing was found")
     options = parser.parse_args()
@@ -751,7 +761,7 @@ def main() -> int:
     this = Soak(Path(tempfile.mkdtemp(prefix="recgauge-soak-")), options.seed, disks=True)
     print(f"soak: seed {options.seed}, {options.seconds:g} s or {options.faults} faults, in {this.folder}", flush=True)
     try:
-        soak(this, options.seconds, options.faults, options.split_arrays)
+        soak(this, options.seconds, options.faults, [word for word in options.without.split(",") if word])
     finally:
         this.close(options.keep)
     summary = json.dumps(this.summary(time.monotonic() - began), indent=1)
