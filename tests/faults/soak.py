@@ -447,13 +447,15 @@ class Soak:
         code = self.finish(board)
         self.checks += 1
         self._report(checks.bad_output(board.out, board.err), board)
-        if not self.ledger.complete and code == USER_ERROR and "no such records" in board.err:
+        seen = [*self.ledger.complete.values(), *self.ledger.incomplete.values()]
+        shown = [each.path for each in seen if each.is_shown]
+        if not shown and code == USER_ERROR and "no such records" in board.err:
             return
         if code != OK:
             self.violate(f"leaderboard ended with exit code {code}", board)
             return
-        self._report(checks.unnamed(list(self.ledger.incomplete), board.err), board)
-        self._report(checks.miscounted(json.loads(board.out), list(self.ledger.complete), self.results), board)
+        self._report(checks.unnamed([each.path for each in seen if not each.is_shown], board.err), board)
+        self._report(checks.miscounted(json.loads(board.out), shown, self.results), board)
 
     def _check_processes(self) -> None:
         deadline = time.monotonic() + GRACE_S
