@@ -62,6 +62,7 @@ PROCESS_FAULTS = {
     "interrupt harness": 2,
     "interrupt harness twice": 2,
     "kill one of two harnesses": 2,
+    "leaderboard meanwhile": 3,
     "fill results": 2,
     "fill cache": 1,
 }
@@ -125,6 +126,10 @@ class Harness:
     def out(self) -> str:
         return self.log.with_suffix(".out").read_text(errors="replace")
 
+    def cells_done(self) -> int:
+        """How many cells it has said are done."""
+        return sum(line.startswith(("✓", "✗")) for line in self.err.splitlines())
+
     def workers(self) -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error):
             return [each for each in self.process.children(recursive=True) if _is_worker(each)]
@@ -177,6 +182,7 @@ class Soak:
         self._recent: deque[Fault] = deque(maxlen=8)
         self._this_round: list[Fault] = []
         self._running: list[Harness] = []
+        self._readers: list[Harness] = []
         self._releases: list[tuple[float, Path]] = []
         self._junk: set[Path] = set()
 
@@ -229,6 +235,9 @@ class Soak:
             command.process.kill()
             return int(command.process.wait())
 
+    def start_leaderboard(self, results: Path) -> Harness:
+        return self.start("leaderboard", "--results", str(results), "--plugin", str(PLUGIN), "--format", "json")
+
     # Rounds.
 
     def round(self, queue: deque[Fault]) -> None:
@@ -243,11 +252,21 @@ class Soak:
         first = self.start_run()
         while queue and self._any_running():
             self._pause(5.0, until=lambda: first.is_up() or not self._any_running())
-            longest = 2.5 if queue[0].kind in ENDINGS else 0.8  # else no harness would come far
-            self._pause(queue[0].chance.uniform(0.0, longest), until=lambda: not self._any_running())
+            self._wait_for_the_moment(queue[0])
             if self._any_running():
                 self._try(queue)
         self._end_round()
+
+    def _wait_for_the_moment(self, fault: Fault) -> None:
+        """Some tenths of a second; before the end of a harness some cells too, else none would come far."""
+        cells = fault.chance.choice([0, 1, 2, 3]) if fault.kind in ENDINGS else 0
+        done = sum(each.cells_done() for each in self._running)
+
+        def ready() -> bool:
+            return not self._any_running() or sum(each.cells_done() for each in self._running) >= done + cells
+
+        self._pause(10.0, until=ready)
+        self._pause(fault.chance.uniform(0.0, 0.6), until=lambda: not self._any_running())
 
     def _try(self, queue: deque[Fault]) -> None:
         """The first fault, which comes again in the next round where it found nothing to hit."""
@@ -263,10 +282,12 @@ class Soak:
         for harness in self._running:
             self._check_ending(harness, self.finish(harness))
         self._check_failures()
+        for reader in self._readers:
+            self._check_leaderboard(reader, may_be_empty=True)
         self.check()
         for harness in self._running:
             self._report(self.ledger.announced(harness.err), harness)
-        self._running = []
+        self._running, self._readers = [], []
 
     def _inject(self, fault: Fault) -> bool:
         """Do it; False where there was nothing to hit."""
@@ -300,6 +321,10 @@ class Soak:
             return self._hit_worker(fault)
         if fault.kind == "kill one of two harnesses":
             return self._kill_one_of_two(fault)
+        if fault.kind == "leaderboard meanwhile":
+            self._readers.append(self.start_leaderboard(self.results))
+            fault.target = f"leaderboard {self._readers[-1].log.name}"
+            return True
         harness = next((each for each in self._running if each.running), None)
         if harness is None or not harness.is_up():
             return False
@@ -443,19 +468,25 @@ class Soak:
         """All that must hold while no harness runs."""
         self._check_processes()
         self._report(self.ledger.look(excuses))
-        board = self.start("leaderboard", "--results", str(self.results), "--plugin", str(PLUGIN), "--format", "json")
-        code = self.finish(board)
-        self.checks += 1
-        self._report(checks.bad_output(board.out, board.err), board)
         seen = [*self.ledger.complete.values(), *self.ledger.incomplete.values()]
         shown = [each.path for each in seen if each.is_shown]
-        if not shown and code == USER_ERROR and "no such records" in board.err:
-            return
-        if code != OK:
+        board = self.start_leaderboard(self.results)
+        rows = self._check_leaderboard(board, may_be_empty=not shown)
+        if rows is not None:
+            self._report(checks.unnamed([each.path for each in seen if not each.is_shown], board.err), board)
+            self._report(checks.miscounted(rows, shown, self.results), board)
+
+    def _check_leaderboard(self, board: Harness, may_be_empty: bool) -> list[dict[str, Any]] | None:
+        """Whatever is damaged, it prints the rest; the rows, or None where there are none."""
+        self.checks += 1
+        code = self.finish(board)
+        self._report(checks.bad_output(board.out, board.err), board)
+        if code == OK:
+            rows: list[dict[str, Any]] = json.loads(board.out)
+            return rows
+        if not (may_be_empty and code == USER_ERROR and "no such records" in board.err):
             self.violate(f"leaderboard ended with exit code {code}", board)
-            return
-        self._report(checks.unnamed([each.path for each in seen if not each.is_shown], board.err), board)
-        self._report(checks.miscounted(json.loads(board.out), shown, self.results), board)
+        return None
 
     def _check_processes(self) -> None:
         deadline = time.monotonic() + GRACE_S
@@ -590,8 +621,7 @@ class Soak:
         return wrong
 
     def _rows(self, results: Path) -> Any:
-        board = self.start("leaderboard", "--results", str(results), "--plugin", str(PLUGIN), "--format", "json")
-        return json.loads(board.out) if self.finish(board) == OK else None
+        return self._check_leaderboard(self.start_leaderboard(results), may_be_empty=False)
 
     def close(self, keep: bool) -> None:
         """End what is left, and keep the folder for a post-mortem or remove it."""
