@@ -39,12 +39,15 @@ SUITE = (
     *("--algorithm", "popularity,random,bias,biased-als,item-knn,obedient", "--seeds", "2"),
     *("--protocol", "leave-one-out,holdout", "--plugin", str(PLUGIN), "--keep-models"),
 )
-TIME_LIMIT_S = 4
-"""Of a cell while there are faults: what a stopped worker costs. An undisturbed one takes a second."""
+TIME_LIMIT_S = 4.0
+"""Of a cell while there are faults: what a stopped worker costs. An undisturbed one takes a second; where the machine
+is busy, three times the slowest one."""
 WORK = 5
 """So many cells are to be measured at least when a harness begins."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """A harness that has not ended after so long never will."""
+UNDISTURBED_PATIENCE_S = 480.0
+"""The same of one that measures every cell."""
 GRACE_S = 3.0
 """So long after the harness its workers may still be dying."""
 DISK_BYTES = {"results": 64 << 20, "cache": 24 << 20}
@@ -177,6 +180,7 @@ class Soak:
         self.counts: Counter[str] = Counter()
         self.violations: list[Violation] = []
         self.rounds = self.commands = self.checks = self.obeyed = 0
+        self.time_limit = TIME_LIMIT_S
         self._may_fail = 0
         """How many cells the faults of this round may cost."""
         self._recent: deque[Fault] = deque(maxlen=8)
@@ -222,16 +226,16 @@ class Soak:
 
     def start_run(self) -> Harness:
         """A harness on the results under test."""
-        harness = self.start(*self.run_arguments(self.results, TIME_LIMIT_S))
+        harness = self.start(*self.run_arguments(self.results, self.time_limit))
         self._running.append(harness)
         return harness
 
-    def finish(self, command: Harness) -> int:
+    def finish(self, command: Harness, patience: float = PATIENCE_S) -> int:
         """Wait for a command; one that hangs is a violation, and is killed."""
         try:
-            return int(command.process.wait(PATIENCE_S))
+            return int(command.process.wait(patience))
         except psutil.TimeoutExpired:
-            self.violate(f"did not end within {PATIENCE_S:g} s: {' '.join(command.process.cmdline()[2:5])}", command)
+            self.violate(f"command {command.log.name} did not end within {patience:g} s", command)
             command.process.kill()
             return int(command.process.wait())
 
@@ -579,11 +583,13 @@ class Soak:
         """The same suite in folders of its own, to which nothing happens. The soak goes on from a copy of them."""
         results, cache = self.folder / "undisturbed", self.folder / "undisturbed-cache"
         command = self.start(*self.run_arguments(results, 120), cache=cache)
-        if self.finish(command) != OK:
+        if self.finish(command, UNDISTURBED_PATIENCE_S) != OK:
             raise SystemExit(f"soak: the undisturbed run failed:\n{command.err}")
         shutil.copytree(results, self.results)
         shutil.copytree(cache, self.cache)
         self._report(self.ledger.look())
+        slowest = max(seen.data["wall_s"] for seen in self.ledger.complete.values())
+        self.time_limit = max(TIME_LIMIT_S, round(3 * slowest, 1))
         return results
 
     def last_run(self, undisturbed: Path) -> None:
@@ -592,7 +598,7 @@ class Soak:
         self.order.unlink(missing_ok=True)
         for _ in range(8):
             harness = self.start(*self.run_arguments(self.results, 120))
-            code = self.finish(harness)
+            code = self.finish(harness, UNDISTURBED_PATIENCE_S)
             self._report(checks.bad_output(harness.out, harness.err), harness)
             if code == OK:
                 break
@@ -630,7 +636,8 @@ class Soak:
                 process.kill()
         if keep and self.has_disks:  # the disks go with this process
             for name, disk in self.disks.items():
-                shutil.copytree(disk / name, self.folder / name, symlinks=True, dirs_exist_ok=True)
+                if (disk / name).is_dir():
+                    shutil.copytree(disk / name, self.folder / name, symlinks=True)
         if self.has_disks:
             for disk in self.disks.values():
                 subprocess.run(["umount", "--lazy", str(disk)], check=False)
