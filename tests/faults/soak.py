@@ -250,9 +250,12 @@ class Soak:
         self._this_round = []
         self._may_fail = int(self.order.exists())
         self.ledger.forget_touched_folders()
-        while queue and queue[0].kind not in PROCESS_FAULTS and queue[0].chance.random() < 0.8:
-            self._inject(queue.popleft())
-        self._make_work(random.Random(f"{self.seed}-round-{self.rounds}"))
+        chance = random.Random(f"{self.seed}-round-{self.rounds}")
+        quiet = [fault for fault in queue if fault.kind not in PROCESS_FAULTS]
+        for fault in quiet[: chance.randrange(4)]:
+            queue.remove(fault)
+            self._inject(fault)
+        self._make_work(chance)
         first = self.start_run()
         while queue and self._any_running():
             self._pause(5.0, until=lambda: first.is_up() or not self._any_running())
