@@ -67,9 +67,8 @@ PROCESS_FAULTS = {
     "kill one of two harnesses": 2,
     "leaderboard meanwhile": 3,
     "fill results": 2,
-    "fill cache": 1,
 }
-"""Fault -> how often it comes beside the others. Those of files come once each."""
+"""Fault of a running harness -> how often it comes beside the others. Quiet ones come once each."""
 ENDINGS = [kind for kind in PROCESS_FAULTS if "harness" in kind]
 
 
@@ -77,6 +76,7 @@ def kinds(without: Sequence[str] = ()) -> dict[str, int]:
     """Every kind of fault with its weight, but for those whose name holds one of the words ``without``."""
     weights = {
         **PROCESS_FAULTS,
+        "fill cache": 1,
         **{f"order {order}": 1 for order in ORDERS},
         **{f"{way} {file}": 1 for file in DAMAGED for way in WAYS},
         **{f"junk {what}": 1 for what in JUNK},
@@ -183,6 +183,8 @@ class Soak:
         self.time_limit = TIME_LIMIT_S
         self._may_fail = 0
         """How many cells the faults of this round may cost."""
+        self._allowed: set[int] = set()
+        """Exit codes that the faults of this round allow, whichever harness meets them."""
         self._recent: deque[Fault] = deque(maxlen=8)
         self._this_round: list[Fault] = []
         self._running: list[Harness] = []
@@ -249,6 +251,7 @@ class Soak:
         self.rounds += 1
         self._this_round = []
         self._may_fail = int(self.order.exists())
+        self._allowed = set()
         self.ledger.forget_touched_folders()
         chance = random.Random(f"{self.seed}-round-{self.rounds}")
         quiet = [fault for fault in queue if fault.kind not in PROCESS_FAULTS]
@@ -371,9 +374,7 @@ class Soak:
                     worker.kill()
                 fault.target = f"in {place.name}"
                 self._may_fail += 1
-                codes = {SOME_FAILED} if of_cell else {USER_ERROR, SOME_FAILED, NOTHING_MEASURED}
-                for each in self._running:
-                    each.allowed |= codes
+                self._allowed |= {SOME_FAILED} if of_cell else {USER_ERROR, SOME_FAILED, NOTHING_MEASURED}
                 return True
         return False
 
@@ -388,8 +389,6 @@ class Soak:
         killed = fault.chance.choice(alive)
         killed.process.kill()
         killed.allowed |= {-signal.SIGKILL}
-        for each in self._running:
-            each.allowed |= set().union(*(other.allowed for other in self._running)) & {SOME_FAILED}
         fault.target = f"run {killed.log.name} of {', '.join(each.log.name for each in self._running)}"
         return True
 
@@ -400,8 +399,7 @@ class Soak:
             self._remove(fault.chance.choice(own))
         self.order.write_text(what)
         self._may_fail += 1
-        for each in self._running:
-            each.allowed |= {SOME_FAILED}
+        self._allowed |= {SOME_FAILED}
         fault.target = "the next fit of obedient"
         return True
 
@@ -413,9 +411,8 @@ class Soak:
         self._may_fail = 1_000  # every cell that meets the full disk
         ballast = self.disks[disk] / "ballast"
         _fill_up(ballast)
-        self._releases.append((time.monotonic() + fault.chance.uniform(0.1, 1.0), ballast))
-        for each in self._running:
-            each.allowed |= {USER_ERROR, SOME_FAILED, NOTHING_MEASURED}
+        self._releases.append((time.monotonic() + fault.chance.uniform(0.5, 2.5), ballast))
+        self._allowed |= {USER_ERROR, SOME_FAILED, NOTHING_MEASURED}
         fault.target = f"the disk of the {disk}"
         return True
 
@@ -435,8 +432,8 @@ class Soak:
         self.ledger.touch(path)
         damage(path, fault.kind.partition(" ")[0], fault.chance)
         self.ledger.note(path)
-        for each in self._running:  # a run that ends with tables of damaged files may say so instead
-            each.allowed |= {USER_ERROR, SOME_FAILED}
+        if self._any_running():  # a run that ends with tables of damaged files may say so instead
+            self._allowed |= {USER_ERROR, SOME_FAILED}
         return True
 
     def _targets(self, file: str) -> list[Path]:
@@ -514,11 +511,10 @@ class Soak:
             return  # _check_failures judges them
         if code == USER_ERROR and self._obey(err):
             return
-        if code not in harness.allowed:
+        allowed = sorted(harness.allowed | self._allowed)
+        if code not in allowed:
             self._repair()
-            self.violate(
-                f"run {harness.log.name} ended with exit code {code}, not one of {sorted(harness.allowed)}", harness
-            )
+            self.violate(f"run {harness.log.name} ended with exit code {code}, not one of {allowed}", harness)
         if code in (USER_ERROR, NOTHING_MEASURED, INTERRUPTED) and "recgauge: " not in err:
             self.violate(f"run {harness.log.name} ended with exit code {code} and without a word", harness)
 
