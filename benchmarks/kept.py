@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from benchmarks.executors.local import Event, Limits, LocalExecutor
 from benchmarks.looking import Answer, Question
 from benchmarks.oracle import ORACLE
 from benchmarks.progress import Display
-from benchmarks.record_format import DamagedError
 from benchmarks.run import Planned, RunRequest, plan_cells, sealed_paths
 from datasets.cache import cache_root
 from datasets.errors import UserError
@@ -57,22 +55,18 @@ def find(
     planned = [each for each in plan_cells(request, [(preparation, meta)]) if each.cell.choice.spec is not ORACLE]
     there = [each for each in planned if each.known is not None and each.known.data["model"] is not None]
     absent = [each for each in planned if each not in there]
-    for each in absent:
-        if reason := records.damage_at(each.path):
-            print(f"recgauge: {reason}: left out", file=sys.stderr)
+    damages = [damage for each in absent if (damage := records.damage_at(each.path)) is not None]
+    if damages and (options.algorithm or not there):
+        raise UserError(f"{damages[0]}: 'run --keep-models' makes it again")
     if not there or (options.algorithm and absent):
         raise _no_model(absent, request, options)
-    found, damages = [], []
-    for each in there:
-        assert each.known is not None
-        try:
-            found.append(Kept(each.cell, each.known.path, records.checked_model(each.known)))
-        except DamagedError as error:
-            damages.append(error)
-    if damages and (options.algorithm or not found):
-        raise damages[0]
     records.tell(damages)
-    return found
+    return [_checked(each) for each in there]
+
+
+def _checked(planned: Planned) -> Kept:
+    assert planned.known is not None
+    return Kept(planned.cell, planned.known.path, records.checked_model(planned.known))
 
 
 def ask(

@@ -292,7 +292,7 @@ def damage(record: Record) -> str | None:
     return None
 
 
-def damage_at(path: Path) -> str | None:
+def damage_at(path: Path) -> DamagedError | None:
     """What is wrong with the record at ``path`` or its files; None where there is none or it is sound."""
     if not os.path.lexists(path):
         return None
@@ -301,7 +301,7 @@ def damage_at(path: Path) -> str | None:
         if (folder := model_folder(record)) is not None and folder.exists():
             checked_model(record)
     except DamagedError as error:
-        return str(error)
+        return error
     return None
 
 
@@ -338,7 +338,7 @@ def checked_model(record: Record) -> Path:
         file = _beside(folder / name, name)
         if not file.is_file() or file_digest(file) != sha256:
             state = "has changed since it was saved (its sha256 differs)" if file.is_file() else "is missing"
-            raise DamagedError(file, f"{state}: 'run --keep-models' makes it again")
+            raise DamagedError(file, state)
     return folder
 
 
@@ -379,8 +379,8 @@ def set_aside(path: Path, reason: str) -> Path:
 
 def set_aside_damaged(path: Path) -> None:
     """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again."""
-    if (reason := damage_at(path)) is not None:
-        set_aside(path, reason)
+    if (damage := damage_at(path)) is not None:
+        set_aside(path, str(damage))
 
 
 def _files_of_cell(path: Path) -> Iterator[Path]:
