@@ -363,8 +363,10 @@ def _budget(name: str, kind: str, field_of_kind: str) -> dict[str, Any]:
     for wanted in _BUDGET_FIELDS[field_of_kind]:
         value = budgets[name].get(wanted)
         whole = wanted == "trials"
-        if not (isinstance(value, int if whole else int | float) and not isinstance(value, bool) and 0 < value < 1e9):
-            required = "a whole number from 1" if whole else "a number above 0"
+        if not (
+            isinstance(value, int if whole else int | float) and not isinstance(value, bool) and 0.001 <= value < 1e9
+        ):
+            required = "a whole number from 1" if whole else "a number from 0.001"
             raise UserError(f"{BUDGETS}: {name}: {wanted} = {value!r:.80}: {required} to 1,000,000,000 is required")
     return dict(budgets[name])
 
