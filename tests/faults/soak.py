@@ -151,6 +151,15 @@ def _is_worker(process: psutil.Process) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class _Release:
+    """When a full disk gets room again: at the ``latest`` moment, or once so many ``cells`` are done."""
+
+    ballast: Path
+    latest: float
+    cells: int
+
+
 @dataclass
 class Violation:
     """What does not hold, and all that is known of how it came."""
@@ -189,7 +198,7 @@ class Soak:
         self._this_round: list[Fault] = []
         self._running: list[Harness] = []
         self._readers: list[Harness] = []
-        self._releases: list[tuple[float, Path]] = []
+        self._releases: list[_Release] = []
         self._junk: set[Path] = set()
 
     # Commands.
@@ -270,10 +279,10 @@ class Soak:
     def _wait_for_the_moment(self, fault: Fault) -> None:
         """Some tenths of a second; before the end of a harness some cells too, else none would come far."""
         cells = fault.chance.choice([0, 1, 2, 3]) if fault.kind in ENDINGS else 0
-        done = sum(each.cells_done() for each in self._running)
+        done = self._cells_done()
 
         def ready() -> bool:
-            return not self._any_running() or sum(each.cells_done() for each in self._running) >= done + cells
+            return not self._any_running() or self._cells_done() >= done + cells
 
         self._pause(10.0, until=ready)
         self._pause(fault.chance.uniform(0.0, 0.6), until=lambda: not self._any_running())
@@ -411,7 +420,9 @@ class Soak:
         self._may_fail = 1_000  # every cell that meets the full disk
         ballast = self.disks[disk] / "ballast"
         _fill_up(ballast)
-        self._releases.append((time.monotonic() + fault.chance.uniform(0.5, 2.5), ballast))
+        # Half of the time until somebody has met the full disk, else for a moment in which it may go unnoticed.
+        seconds = fault.chance.choice([15.0, fault.chance.uniform(0.1, 2.0)])
+        self._releases.append(_Release(ballast, time.monotonic() + seconds, self._cells_done() + 1))
         self._allowed |= {USER_ERROR, SOME_FAILED, NOTHING_MEASURED}
         fault.target = f"the disk of the {disk}"
         return True
@@ -662,6 +673,9 @@ class Soak:
 
     # Waiting.
 
+    def _cells_done(self) -> int:
+        return sum(each.cells_done() for each in self._running)
+
     def _any_running(self) -> bool:
         return any(each.running for each in self._running)
 
@@ -673,10 +687,10 @@ class Soak:
             time.sleep(0.02)
 
     def _release(self, everything: bool = False) -> None:
-        due = [each for each in self._releases if everything or each[0] <= time.monotonic()]
-        for each in due:
-            each[1].unlink(missing_ok=True)
-            self._releases.remove(each)
+        for each in list(self._releases):
+            if everything or time.monotonic() >= each.latest or self._cells_done() >= each.cells:
+                each.ballast.unlink(missing_ok=True)
+                self._releases.remove(each)
 
 
 def damage(path: Path, way: str, chance: random.Random) -> None:
