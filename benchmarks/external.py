@@ -21,7 +21,7 @@ from scipy import sparse
 
 from algorithms.registry import ALGORITHMS, NATIVE
 from benchmarks import leaderboard as boards
-from benchmarks import records, split_store
+from benchmarks import locks, records, split_store
 from benchmarks.answers import AnswerFile, open_answers, read_lists, read_scores
 from benchmarks.cli import NOTHING_MEASURED, OK
 from benchmarks.environment import (
@@ -242,7 +242,11 @@ def _write(
     }
     results = options.results.resolve()
     path = records.record_path(results, preparation.dataset.name, preparation.protocol.name, options.name, key)
-    with records.scratch_folder(results, key[:16]) as scratch, records.writing(results):
+    with (
+        locks.waited_for(results, key[:32]),
+        records.scratch_folder(results, key[:16]) as scratch,
+        records.writing(results),
+    ):
         records.set_aside_damaged(path)
         side = scratch / "outcomes.npz"
         with side.open("wb") as file:

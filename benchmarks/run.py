@@ -33,8 +33,6 @@ from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
-OTHER_HARNESS_S = 0.2
-"""How often to look whether another harness is done with a cell."""
 LOG_TAIL_BYTES = 1 << 20
 """What is kept of a failed worker's log: its end."""
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
@@ -254,7 +252,7 @@ class _Preparer:
 
     def _wait_for_another(self, name: str) -> None:
         self._display.running(f"waiting for another harness: {name}")
-        time.sleep(OTHER_HARNESS_S)
+        time.sleep(locks.LOOK_AGAIN_S)
 
     def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.name}"
