@@ -553,8 +553,8 @@ def sweep_scratch(results: Path) -> None:
     A side file or model that no record names is one of them once it has lain there for a day; whoever writes one names
     it within seconds.
     """
-    leftovers: Iterable[Path] = [*results.glob(".scratch/*"), *results.glob("*/*/*/*.tmp-*")]
-    for path in leftovers:
+    half_made = ("*/*/*/*.tmp-*", "*/.*.tmp-*", "*/*/.*.tmp-*")  # records; splits and archives, data sets of a cache
+    for path in [*results.glob(".scratch/*"), *(path for pattern in half_made for path in results.glob(pattern))]:
         owner = path.name.rsplit("tmp-", 1)[-1].split("-")[0]
         if owner.isdigit() and not _alive(int(owner)):
             _remove(path)

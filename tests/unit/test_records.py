@@ -19,6 +19,7 @@ from benchmarks.environment import file_digest
 from benchmarks.record_check import check_results
 from benchmarks.record_format import DamagedError, parse, sealed, visible
 from benchmarks.worker import save_side_file
+from datasets.cache import scratch_beside
 from datasets.errors import UserError
 from protocols.leave_one_out import LeaveOneOut
 
@@ -162,6 +163,17 @@ def test_orphans_are_swept_once_no_one_can_be_about_to_name_them(
     records.sweep_scratch(tmp_path)
     assert not any(each.exists() for each in (*orphans, folder))
     assert records.damage_at(kept.path) is None
+
+
+def test_what_a_killed_preparation_left_in_the_cache_is_swept(tmp_path: Path) -> None:
+    for target in (tmp_path / "splits" / "a", tmp_path / "data" / "ml-1m", tmp_path / "datasets" / "b" / "c"):
+        target.parent.mkdir(parents=True)
+        with scratch_beside(target) as ours:
+            dead = ours.with_name(ours.name.replace(f"tmp-{os.getpid()}-", "tmp-999999999-"))
+            dead.mkdir()
+            (dead / "half.npy").touch()
+            records.sweep_scratch(tmp_path)
+            assert ours.exists() and not dead.exists()
 
 
 def test_what_lies_beside_a_damaged_record_is_not_swept(
