@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test lint types slow bench reference clock readme clean
+.PHONY: run test lint types slow soak bench reference clock readme clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/core
@@ -16,6 +16,10 @@ test: $(VENV)/dev
 
 slow: $(VENV)/dev
 	$(PY) -m pytest -m slow
+
+# Two minutes of faults of every kind, then what was lost: nothing. ARGS go to it: make soak ARGS="--seed 7 --seconds 600".
+soak: $(VENV)/dev
+	$(PY) tests/faults/soak.py $(ARGS)
 
 # Has RecGauge itself become slower? Three minutes; ARGS go to the command: make bench ARGS="-k load --base HEAD".
 bench: $(VENV)/dev

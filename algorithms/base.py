@@ -293,14 +293,19 @@ class Recommender(ABC):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The model that ``save`` wrote; a UserError when it is of another algorithm or not readable."""
+        """The model that ``save`` wrote; a UserError when it is of another algorithm, not readable or cannot answer."""
         config, facts, state = storage.read(folder, cls)
         model = cls(config)
-        model.n_users, model.n_items, model.task = facts["n_users"], facts["n_items"], Task(facts["task"])
-        bias = {name.removeprefix("bias."): array for name, array in state.items() if name.startswith("bias.")}
-        model._bias = DampedBias(**bias) if bias else None
-        model._restore(state)
-        model._scorable = True
+        try:
+            model.n_users, model.n_items, model.task = facts["n_users"], facts["n_items"], Task(facts["task"])
+            bias = {name.removeprefix("bias."): array for name, array in state.items() if name.startswith("bias.")}
+            model._bias = DampedBias(**bias) if bias else None
+            model._restore(state)
+            model._scorable = True
+            model.score(np.array([model.n_users - 1]))  # whether shapes fit each other shows when they are used
+        except Exception as problem:  # arrays that somebody else wrote may break an adapter anywhere
+            reason = f"{type(problem).__name__}: {problem}".splitlines()[0]
+            raise UserError(f"{folder}: no {cls.__name__} model that can answer ({reason}): save it again") from problem
         return model
 
     def _arrays(self) -> dict[str, npt.NDArray[np.generic]]:

@@ -15,6 +15,9 @@ from scipy import sparse
 from algorithms.config import resolve_config
 from datasets.errors import UserError
 
+MAX_FACTS = 2**20
+"""Bytes of ``model.json``: names, options and sizes."""
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -35,13 +38,32 @@ def read(folder: Path, algorithm: Any) -> tuple[Any, dict[str, Any], Arrays]:
     from safetensors.numpy import load_file
 
     try:
-        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        facts = _facts(folder / "model.json")
         arrays = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as problem:
+    except (OSError, ValueError, RecursionError, SafetensorError) as problem:
         raise UserError(f"{folder}: no readable model ({problem}); write one with `run --keep-models`") from problem
     if facts["algorithm"] != algorithm.__name__:
-        raise UserError(f"{folder}: holds a model of {facts['algorithm']}, not of {algorithm.__name__}")
+        raise UserError(f"{folder}: holds a model of {facts['algorithm']!r}, not of {algorithm.__name__}")
     return resolve_config(algorithm.Config, facts["config"], algorithm.__name__), facts, arrays
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What every model says of itself, whoever wrote it.
+
+    Raises:
+        ValueError: it is too large to be that, or says something else.
+    """
+    if path.stat().st_size > MAX_FACTS:
+        raise ValueError(f"{path.name} is larger than {MAX_FACTS:,} bytes")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path.name} is no JSON object")
+    for name, kind in (("algorithm", str), ("config", dict), ("task", str), ("n_users", int), ("n_items", int)):
+        if not isinstance(facts.get(name), kind):
+            raise ValueError(f"{path.name} lacks {name}, {kind.__name__} is required")
+    if not (0 < facts["n_users"] < 2**31 and 0 < facts["n_items"] < 2**31):
+        raise ValueError(f"{path.name}: {facts['n_users']} users, {facts['n_items']} items")
+    return facts
 
 
 def csr_arrays(name: str, matrix: sparse.csr_matrix) -> Arrays:

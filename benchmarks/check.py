@@ -1,4 +1,6 @@
-"""``check``: is the harness right, and does an algorithm keep the contract? All adapter code runs in workers."""
+"""``check``: is the harness right, and does an algorithm keep the contract? All adapter code runs in workers.
+
+With ``--results`` it looks at records instead, see ``record_check.py``."""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from benchmarks.cli import OK, SOME_FAILED
 from benchmarks.environment import require_our_datasets_package, worker_variables
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
 from benchmarks.plugins import load_plugin
+from benchmarks.record_check import check_results
 from benchmarks.run import wrong_canaries
 from datasets.cache import cache_root
+from datasets.errors import UserError
 
 SECONDS_PER_ALGORITHM = 60.0
 MEMORY_BYTES = 8 * 2**30
@@ -30,6 +34,10 @@ def check(options: argparse.Namespace) -> int:
     require_our_datasets_package()
     for path in options.plugin:
         load_plugin(path)
+    if options.results is not None:
+        if options.name:
+            raise UserError(f"check: algorithms or --results {options.results}: leave out one of them")
+        return check_results(options.results)
     specs = [registry.spec(name) for name in dict.fromkeys(options.name)] or list(registry.ALGORITHMS.values())
     plugins = [str(path.resolve()) for path in options.plugin]
     width = max(len(name) for name in ("canaries", *(spec.name for spec in specs)))

@@ -434,12 +434,15 @@ def _add_audience(commands: argparse._SubParsersAction[_Parser]) -> None:
 def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     check = commands.add_parser(
         "check",
-        help="test the harness itself, and whether algorithms keep the contract",
-        description="Run the harness's canaries, then the contract suite on the named algorithms (default: all).",
-        epilog="example: python -m benchmarks check my-algorithm --plugin my_algorithm.py",
+        help="test the harness itself, whether algorithms keep the contract, or whether records are sound",
+        description="Run the harness's canaries, then the contract suite on the named algorithms (default: all). With "
+        "--results: verify every record below a folder instead, and compute its figures again from its side file.",
+        epilog="examples: python -m benchmarks check my-algorithm --plugin my_algorithm.py; "
+        "python -m benchmarks check --results results/reference",
         allow_abbrev=False,
     )
     check.add_argument("name", nargs="*", help="an algorithm")
+    check.add_argument("--results", type=Path, metavar="FOLDER", help="verify the records below this folder instead")
     _add_plugin(check)
     check.set_defaults(command="benchmarks.check:check")
 

@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
     except NothingMeasured as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
-    tables = boards.build(result.records, request.results)
+    found, damages = records.complete(result.records)
+    records.tell(damages)
+    tables = boards.build(found, request.results)
     print(render(tables, result.not_measured, options.format))
     if options.profile:
         print(f"\n{profile(result.records)}", file=sys.stderr)
@@ -97,21 +99,21 @@ def _recorded_tables(options: argparse.Namespace) -> list[boards.Table]:
 
 
 def recorded(options: argparse.Namespace, folder: Path) -> list[records.Record]:
-    """The records in ``folder``, of the data sets, protocols and presets asked for."""
+    """The records in ``folder``, of the data sets, protocols and presets asked for; names those that are damaged."""
     for path in options.plugin:
         load_plugin(path)
-    found, damaged = records.read_all(folder)
-    for path in damaged:
-        print(f"recgauge: {path}: not a readable record, left out", file=sys.stderr)
+    found, damages = records.read_all(folder)
     datasets = [plan.dataset_spec(name).name if "[" in name else name for name in split_names(options.dataset)]
     for field, names in (("dataset", datasets), ("protocol", split_names(options.protocol))):
         if names:
             found = [record for record in found if record.data[field]["name"] in names]
     if presets := split_names(options.config):
         found = [record for record in found if record.data["algorithm"]["label"] in presets]
-    if not found:
+    sound, of_files = records.complete(found)
+    records.tell([*damages, *of_files])
+    if not sound:
         raise UserError(f"{folder}: no such records here: 'python -m benchmarks run' makes some")
-    return found
+    return sound
 
 
 def _request(options: argparse.Namespace) -> RunRequest:

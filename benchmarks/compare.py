@@ -54,8 +54,9 @@ def _pair(table: Table, a: Row, b: Row) -> str:
     if unusable:
         return "\n".join(f"  {row_name(row)} has no figures: {row['status']}: {row['reason']}" for row in unusable)
     for row in (a, b):
-        if row["metrics"][table.protocol.primary]["mean"] is None:
-            return f"  {row_name(row)} has no {table.protocol.primary}: {row['not_measured'][table.protocol.primary]}"
+        primary = table.protocol.primary
+        if (row["metrics"].get(primary) or {"mean": None})["mean"] is None:
+            return f"  {row_name(row)} has no {primary}: {row['not_measured'].get(primary, 'nobody was asked')}"
     evidence = table.evidence
     first, second = _statistic(evidence, a), _statistic(evidence, b)
     found = statistics.compare(first, second, table.protocol.higher_is_better)

@@ -31,13 +31,13 @@ def of_records(group: list[Record]) -> dict[str, Any]:
     cost["fit_s"] = _range(fits)
     cost["search_s"] = _median([timing["search_s"] for timing in timings])
     cost["train_per_s"] = _median(
-        [timing["train_rows"] * _epochs(record) / seconds for record, timing, seconds in _fits(group)]
+        [timing["train_rows"] * timing["epochs"] / seconds for timing, seconds in _fits(timings)]
     )
     cost["samples_per_s"] = _median(
         [
-            timing["samples_per_epoch"] * _epochs(record) / seconds
-            for record, timing, seconds in _fits(group)
-            if timing.get("samples_per_epoch")
+            timing["samples_per_epoch"] * timing["epochs"] / seconds
+            for timing, seconds in _fits(timings)
+            if timing["samples_per_epoch"]
         ]
     )
     cost |= _inference(timings)
@@ -72,24 +72,21 @@ def not_measured(cost: dict[str, Any], device: str, external: bool = False) -> d
     return {name: reasons[name] for name in null}
 
 
-def _fits(group: list[Record]) -> Iterator[tuple[Record, dict[str, Any], float]]:
-    """Every timed fit of every record."""
-    for record in group:
-        timings = record.data["timings"]
-        yield from ((record, timings, seconds) for seconds in timings["fit_s"])
-
-
-def _epochs(record: Record) -> int:
-    """Passes over the training rows of each fit. Older records do not have them."""
-    timings = record.data["timings"]
-    return timings.get("epochs") or timings.get("steps") or record.data["algorithm"]["config"].get("epochs") or 1
+def _fits(timings: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], float]]:
+    """Every timed fit of every record, with the record's timings."""
+    for timing in timings:
+        yield from ((timing, seconds) for seconds in timing["fit_s"])
 
 
 def _inference(timings: list[dict[str, Any]]) -> dict[str, float | None]:
     """How fast the models answered: users/s of large batches where they were measured, else of the metrics' ranking."""
-    throughputs = [timing["throughput"] for timing in timings if timing.get("throughput")]
+    throughputs = [timing["throughput"] for timing in timings if timing["throughput"]]
     large = [throughput["users"][-1] for throughput in throughputs if throughput["users"]]
-    ranked = [{"n": timing["ranked_users"], "s": timing["rank_s"]} for timing in timings if timing["ranked_users"]]
+    ranked = [
+        {"n": timing["ranked_users"], "s": timing["rank_s"]}
+        for timing in timings
+        if timing["ranked_users"] and timing["rank_s"]
+    ]
     single = [throughput["single"] for throughput in throughputs if throughput["single"]]
     return {
         "users_per_s": _median([each["n"] / each["s"] for each in large or ranked]),
@@ -108,4 +105,4 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def _highest(memory: list[dict[str, int | None]], *names: str) -> int | None:
-    return max((peak for each in memory for name in names if (peak := each.get(name))), default=None)
+    return max((peak for each in memory for name in names if (peak := each[name])), default=None)

@@ -21,7 +21,7 @@ from scipy import sparse
 
 from algorithms.registry import ALGORITHMS, NATIVE
 from benchmarks import leaderboard as boards
-from benchmarks import records, split_store
+from benchmarks import locks, records, split_store
 from benchmarks.answers import AnswerFile, open_answers, read_lists, read_scores
 from benchmarks.cli import NOTHING_MEASURED, OK
 from benchmarks.environment import (
@@ -242,7 +242,12 @@ def _write(
     }
     results = options.results.resolve()
     path = records.record_path(results, preparation.dataset.name, preparation.protocol.name, options.name, key)
-    with records.scratch_folder(results, key[:16]) as scratch, records.writing(results):
+    with (
+        locks.waited_for(results, key[:32]),
+        records.scratch_folder(results, key[:16]) as scratch,
+        records.writing(results),
+    ):
+        records.set_aside_damaged(path)
         side = scratch / "outcomes.npz"
         with side.open("wb") as file:
             save_side_file(file, outcomes)
@@ -252,8 +257,10 @@ def _write(
 def _tables_with(record: Record, results: Path) -> list[boards.Table]:
     """The tables of a results folder in which the record is a row."""
     about = ("dataset", "protocol")
-    found, _ = records.read_all(results.resolve())
+    found, damages = records.read_all(results.resolve())
     alike = [each for each in found if all(each.data[name]["name"] == record.data[name]["name"] for name in about)]
+    alike, of_files = records.complete(alike)
+    records.tell([*damages, *of_files])
     path = str(record.path.relative_to(results.resolve()))
     tables = boards.build(alike, results.resolve())
     return [table for table in tables if any(path in row["records"] for row in table.rows)]

@@ -53,15 +53,20 @@ def find(
         UserError: no model is there, with the command that makes it; or a file of one is not as it was saved.
     """
     planned = [each for each in plan_cells(request, [(preparation, meta)]) if each.cell.choice.spec is not ORACLE]
-    there = [each for each in planned if each.known is not None and records.model_folder(each.known) is not None]
+    there = [each for each in planned if each.known is not None and each.known.data["model"] is not None]
     absent = [each for each in planned if each not in there]
+    damages = [damage for each in absent if (damage := records.damage_at(each.path)) is not None]
+    if damages and (options.algorithm or not there):
+        raise UserError(f"{damages[0]}: 'run --keep-models' makes it again")
     if not there or (options.algorithm and absent):
         raise _no_model(absent, request, options)
-    found = []
-    for each in there:
-        assert each.known is not None
-        found.append(Kept(each.cell, each.known.path, records.checked_model(each.known)))
-    return found
+    records.tell(damages)
+    return [_checked(each) for each in there]
+
+
+def _checked(planned: Planned) -> Kept:
+    assert planned.known is not None
+    return Kept(planned.cell, planned.known.path, records.checked_model(planned.known))
 
 
 def ask(

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import costs, gains, host
+from benchmarks import records as stored
 from benchmarks.environment import digest
 from benchmarks.oracle import ORACLE as ORACLE_SPEC
 from benchmarks.records import EXTERNAL, Record
+from datasets.errors import UserError
 from protocols import registry as protocol_registry
 from protocols import statistics
-from protocols.types import Arrays, EvaluationProtocol, UserStatistic
+from protocols.types import EvaluationProtocol, UserStatistic
 
 Row = dict[str, Any]
 Figures = dict[str, dict[str, float | None]]
@@ -37,8 +37,6 @@ ORACLE = ORACLE_SPEC.name
 
 _PART = "fold"
 """The protocol's option that says which part of a split a record is about, not which row of a table it belongs to."""
-_RAW_SCORES = "pair_scores"
-"""By far the largest array of a side file, and no figure of a table needs it."""
 _WORST_FIRST = ("failed", "out_of_memory", "timeout", "skipped", "ok")
 
 
@@ -94,12 +92,17 @@ class _Measured:
 
 
 def build(records: Iterable[Record], results: Path) -> list[Table]:
-    """Tables of all records, by data set and protocol; best row first, rows without a figure last."""
+    """Tables of all records, by data set and protocol; best row first, rows without a figure last.
+
+    Raises:
+        DamagedError: a record's side file is not sound; ``records.complete`` finds those that are.
+    """
     by_row: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
+    for record in map(stored.with_outcomes, records):
         parts = ("dataset", "device", "threads", "hardware_fingerprint")
         algorithm = {name: value for name, value in record.data["algorithm"].items() if name != "tuned"}
-        by_row[digest([_protocol_data(record), algorithm, *(record.data[part] for part in parts)])].append(record)
+        own = [record.is_external, algorithm, *(record.data[part] for part in parts)]
+        by_row[digest([_protocol_data(record), *own])].append(record)
     by_table: dict[str, list[list[Record]]] = defaultdict(list)
     for group in sorted(by_row.values(), key=_is_external):  # last those from elsewhere, which look for their tables
         split = _split(group)
@@ -221,10 +224,7 @@ def _protocol_data(record: Record) -> dict[str, Any]:
 
 
 def _protocol(record: Record) -> EvaluationProtocol:
-    data = _protocol_data(record)
-    protocol_class = protocol_registry.load_class(protocol_registry.spec(data["name"]))
-    protocol: EvaluationProtocol = protocol_class(protocol_class.Config(**data["config"]))
-    return protocol
+    return stored.protocol_of(record, without=_PART)
 
 
 def _is_external(group: list[Record]) -> bool:
@@ -270,7 +270,8 @@ def _measure(group: list[Record], protocol: EvaluationProtocol) -> _Measured:
 
 def _per_user(record: Record, protocol: EvaluationProtocol) -> dict[str, UserStatistic]:
     """The record's statistics, without those that its answers do not have though counts can be made of them."""
-    found = protocol.per_user(_outcomes(record))
+    assert record.outcomes is not None
+    found = protocol.per_user(record.outcomes)
     missing = _external(record).get("not_measured", {})
     return {name: statistic for name, statistic in found.items() if name not in missing}
 
@@ -278,12 +279,6 @@ def _per_user(record: Record, protocol: EvaluationProtocol) -> dict[str, UserSta
 def _external(record: Record) -> dict[str, Any]:
     """What the record says of answers that were made elsewhere; nothing for any other record."""
     return dict(record.data.get(EXTERNAL) or {})
-
-
-def _outcomes(record: Record) -> Arrays:
-    """The side file without its raw scores."""
-    with np.load(record.path.with_suffix(".npz"), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files if name != _RAW_SCORES}
 
 
 def _merge(
@@ -372,8 +367,8 @@ def _ranked_users(record: Record) -> int:
 
 
 def _busy(record: Record) -> list[str]:
-    """``fit: waited for a core 12% of the time``; nothing for older records and for answers from elsewhere."""
-    loads = (record.data["timings"] or {}).get("host") or {}
+    """``fit: waited for a core 12% of the time``; nothing where nobody looked, and for answers from elsewhere."""
+    loads = (record.data["timings"] or {"host": None})["host"] or {}
     return [f"{part}: {reason}" for part, load in loads.items() for reason in host.busy(load)]
 
 
@@ -413,7 +408,10 @@ def _better_than_oracle(
 def _agreement(sampled: list[UserStatistic], full: list[UserStatistic]) -> dict[str, float | None] | None:
     if len(sampled) < 2:
         return None
-    tau = statistics.rank_agreement(sampled, full)
+    try:
+        tau = statistics.rank_agreement(sampled, full)
+    except UserError:  # no user whose catalogue all of them ranked
+        return None
     return {"tau_b": _finite(tau.mean), "low": _finite(tau.low), "high": _finite(tau.high), "n_rows": len(sampled)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from filelock import FileLock, Timeout
 from benchmarks.records import writing
 
 FOLDER = ".locks"
+LOOK_AGAIN_S = 0.2
+"""How often to look whether another process is done."""
 
 
 @contextmanager
@@ -37,3 +40,18 @@ def held(folder: Path, name: str) -> Iterator[bool]:
         if ours:
             path.unlink(missing_ok=True)  # while it is ours: who has just opened it sees that it is gone
             lock.release()
+
+
+@contextmanager
+def waited_for(folder: Path, name: str) -> Iterator[None]:
+    """``held``, however long that takes: for what takes no longer than a moment.
+
+    Raises:
+        NotWritableError: the folder cannot be written.
+    """
+    while True:
+        with held(folder, name) as ours:
+            if ours:
+                yield
+                return
+        time.sleep(LOOK_AGAIN_S)

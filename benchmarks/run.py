@@ -33,8 +33,6 @@ from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
-OTHER_HARNESS_S = 0.2
-"""How often to look whether another harness is done with a cell."""
 LOG_TAIL_BYTES = 1 << 20
 """What is kept of a failed worker's log: its end."""
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
@@ -254,7 +252,7 @@ class _Preparer:
 
     def _wait_for_another(self, name: str) -> None:
         self._display.running(f"waiting for another harness: {name}")
-        time.sleep(OTHER_HARNESS_S)
+        time.sleep(locks.LOOK_AGAIN_S)
 
     def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.name}"
@@ -328,6 +326,9 @@ class _Runner(_Preparer):
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
         cell = planned.cell
+        held = records.read(planned.path)  # its side file or model may be damaged all the same
+        with records.writing(self._request.results):
+            records.set_aside_damaged(planned.path)
         reason = cell.cannot_run(self._request.limits)
         if reason is not None:
             ending = Ending("skipped", {"reason": reason}, 0.0, 0)
@@ -342,7 +343,7 @@ class _Runner(_Preparer):
         self._display.running(cell.name)
         with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
             side, model = scratch / "outcomes.npz", scratch / "model"
-            wanted = self._request.wanted.and_what(records.read(planned.path), cell.key)
+            wanted = self._request.wanted.and_what(held, cell.key)
             ending = self.measure(cell, scratch, side, wanted)
             failed = ending.status != "ok"
             data = self._record(cell, ending, cell.variables)
@@ -366,7 +367,7 @@ class _Runner(_Preparer):
         data = {**same.data, "created": _now(), "algorithm": _algorithm(planned.cell)}
         results = self._request.results
         with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
-            side = Path(shutil.copy(same.path.with_suffix(".npz"), scratch))
+            side = Path(shutil.copy(records.side_file(same), scratch))
             kept = records.model_folder(same)
             model = None if kept is None else Path(shutil.copytree(kept, scratch / "model"))
             return records.write(planned.path, data, side, log=None, model=model)

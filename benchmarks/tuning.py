@@ -27,7 +27,6 @@ from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget
 from benchmarks.progress import TuningDisplay
 from benchmarks.render import fraction
 from benchmarks.run import (
-    OTHER_HARNESS_S,
     NothingMeasured,
     PrepareRequest,
     prepare,
@@ -229,7 +228,7 @@ class _Tuner:
             left = [plan for plan in left if plan.title not in found]
             if left and not found:
                 self._display.running(f"waiting for another harness: {left[0].title}")
-                time.sleep(OTHER_HARNESS_S)
+                time.sleep(locks.LOOK_AGAIN_S)
         return results
 
     def _tune_free(self, plans: Sequence[StudyPlan]) -> dict[str, StudyResult]:

@@ -38,13 +38,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            folder = Path(scratch, target.name)
+        with scratch_beside(target) as scratch:
+            folder = scratch / target.name
             folder.mkdir()
             yield folder
             publish(folder, target)
     except OSError as error:
         raise NotWritableError(target.parent, error) from error
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """A folder on the file system of ``target``; its name has the process that made it, should that be killed."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.tmp-{os.getpid()}-") as scratch:
+        yield Path(scratch)
 
 
 def publish(folder: Path, target: Path) -> None:
@@ -102,8 +109,8 @@ def read_sealed(folder: Path, name: str) -> dict[str, Any]:
 
 def remove(folder: Path) -> None:
     """Take a folder of ours away, for whoever looks for its name at once."""
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".removed-") as scratch:
-        folder.rename(Path(scratch, folder.name))
+    with contextlib.suppress(OSError), scratch_beside(folder) as scratch:
+        folder.rename(scratch / folder.name)
 
 
 def _seen(path: Path) -> list[int]:

@@ -9,7 +9,6 @@ import http.client
 import os
 import shlex
 import stat
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -21,7 +20,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
-from datasets.cache import cache_root, publish
+from datasets.cache import cache_root, publish, scratch_beside
 from datasets.errors import DataError, MissingDataError
 from datasets.loader import Progress
 
@@ -220,11 +219,11 @@ def _check_digest(archive: Archive, file: BufferedRandom) -> None:
 
 def _unpack(archive: Archive, packed: Path, root: Path) -> None:
     folder = archive.folders[-1]
-    with tempfile.TemporaryDirectory(dir=root, prefix=f".{archive.name}-") as scratch:
-        unzip(packed, Path(scratch), archive.unpacked_limit)
-        if not Path(scratch, folder).is_dir():
+    with scratch_beside(root / archive.name) as scratch:
+        unzip(packed, scratch, archive.unpacked_limit)
+        if not (scratch / folder).is_dir():
             raise DataError(f"{archive.url}: the archive holds no folder {folder}/")
-        publish(Path(scratch, folder), root / archive.name)
+        publish(scratch / folder, root / archive.name)
 
 
 def _check_entries(archive: zipfile.ZipFile, name: str, limit: int) -> None:

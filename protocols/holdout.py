@@ -13,6 +13,7 @@ from scipy import sparse
 from datasets.errors import DataError, NotApplicableError, UserError
 from datasets.types import Dataset, Interactions
 from protocols import metrics
+from protocols.outcomes import LARGEST, REAL, Expected, check, check_users
 from protocols.splits import Division, fingerprint, keep_latest, known, random_holdout, time_holdout
 from protocols.types import (
     MAX_HISTORY,
@@ -30,6 +31,8 @@ from protocols.types import (
 
 Values = npt.NDArray[np.float64]
 
+ROUNDING = 1e-9
+MOST_ROWS = 2**40
 _SUMS = ("n", "sse", "sae", "sum_y", "sum_y2")
 _COLD_ONE_WAY = {"/cold-user": "cold_user_", "/cold-item": "cold_item_"}
 """Suffix of a metric -> prefix of its sums, which side files did not always hold."""
@@ -167,6 +170,17 @@ class Holdout(EvaluationProtocol):
                 outcomes[f"{prefix}{name}"] = np.add.reduceat(np.where(rows, column, 0.0), starts)
         return outcomes
 
+    def check_outcomes(self, outcomes: Arrays, n_users: int, n_items: int) -> None:
+        """Finite sums, each user with a row, and no slice with more of them than all rows: see ``evaluate``."""
+        users = check_users("users", outcomes, n_users)
+        if not users:
+            raise ValueError("no test user")
+        _check_sums(outcomes, users, "", fewest=1)
+        _check_sums(outcomes, users, "cold_", fewest=0)
+        for prefix in _COLD_ONE_WAY.values():
+            if f"{prefix}n" in outcomes:
+                _check_sums(outcomes, users, prefix, fewest=0)
+
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
         """``rmse``, ``r2``, ``mae`` over all rows, and with ``/warm``, ``/cold``, ``/cold-user``, ``/cold-item`` and
         ``/cold-both``.
@@ -208,6 +222,16 @@ class Holdout(EvaluationProtocol):
         if rated.times is None:
             raise NotApplicableError(f"holdout by time: '{dataset.name}' has no times: use --by random")
         return time_holdout(rated.times)
+
+
+def _check_sums(outcomes: Arrays, users: int, prefix: str, fewest: int) -> None:
+    expected = {name: Expected(REAL, 0, LARGEST) for name in _SUMS}
+    expected |= {"n": Expected(REAL, fewest, MOST_ROWS), "sum_y": Expected(REAL, -LARGEST, LARGEST)}
+    check(outcomes, users, {f"{prefix}{name}": wanted for name, wanted in expected.items()})
+    for name in ("n", "sse", "sae", "sum_y2"):
+        every, some = outcomes[name].astype(np.float64), outcomes[f"{prefix}{name}"].astype(np.float64)
+        if (some > every * (1 + ROUNDING)).any():
+            raise ValueError(f"array {prefix}{name} is more than {name}, of which it is a part")
 
 
 def _sums(outcomes: Arrays, prefix: str) -> dict[str, Values]:

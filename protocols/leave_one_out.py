@@ -15,6 +15,7 @@ from datasets.top_k import PADDING
 from datasets.types import Dataset, Interactions
 from protocols import metrics
 from protocols.negatives import draw_negatives, pair_keys
+from protocols.outcomes import FLAG, INTEGER, REAL, Expected, check, check_users
 from protocols.splits import (
     Division,
     Stream,
@@ -41,6 +42,7 @@ from protocols.types import (
 )
 
 K = metrics.TOP_K
+ROUNDING = 1e-9
 
 UserValues = dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]]
 """Metric -> (u,) users and the value of each."""
@@ -208,6 +210,23 @@ class LeaveOneOut(EvaluationProtocol):
             outcomes["listed_without_genres"] = without[full.top_items].sum(axis=1, dtype=np.int32)
         return outcomes
 
+    def check_outcomes(self, outcomes: Arrays, n_users: int, n_items: int) -> None:
+        """Counts that can be counts, of users that can be users: see ``evaluate``. Where there are no pairs, or no
+        lists, their arrays are empty."""
+        users, ranked = check_users("users", outcomes, n_users), check_users("users_full", outcomes, n_users)
+        if not users:
+            raise ValueError("no test user")
+        if not np.isin(outcomes["users_full"], outcomes["users"]).all():
+            raise ValueError("array users_full names a user who is not in users")
+        asked = users if outcomes.get("n_better", outcomes["users"]).size else 0
+        sampled = min(n_items, self.config.negatives + 1)
+        check(outcomes, users, {"cold_item": Expected(FLAG, 0, 1)}, optional=["cold_item"])
+        check(outcomes, 1, {"n_items": Expected(INTEGER, n_items, n_items)})
+        _check_counts(outcomes, asked, "", sampled)
+        _check_counts(outcomes, ranked, "_full", n_items)
+        check(outcomes, ranked, {"top_items": Expected(INTEGER, PADDING, n_items - 1, columns=K), **_OF_LISTS})
+        check(outcomes, ranked, _OF_GENRES, optional=_OF_GENRES)
+
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
         """Means over users of ``hr@10``, ``ndcg@10``, ``mrr``; where the catalogue was ranked the same with ``/full``,
         ``coverage@10``, ``novelty@10`` and ``diversity@10`` of its lists, and how many listed items had no genre.
@@ -273,6 +292,25 @@ def _flatten(split: Split) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]
         rows[real].astype(np.int32),
         np.cumsum(sizes) - sizes + place,
     )
+
+
+_OF_LISTS = {"novelty": Expected(REAL, -ROUNDING, 64, nan=True)}
+_OF_GENRES = {
+    "diversity": Expected(REAL, -ROUNDING, 1 + ROUNDING, nan=True),
+    "listed_without_genres": Expected(INTEGER, 0, K),
+}
+
+
+def _check_counts(outcomes: Arrays, length: int, suffix: str, n_candidates: int) -> None:
+    """Fewer candidates are better than the positive or tied with it than there are: it is one of them."""
+    any_score = float(np.finfo(np.float64).max)
+    expected = {"positive_score": Expected(REAL, -any_score, any_score)}
+    expected |= dict.fromkeys(("n_better", "n_tied"), Expected(INTEGER, 0, n_candidates))
+    expected["n_candidates"] = Expected(INTEGER, 1, n_candidates)
+    check(outcomes, length, {f"{name}{suffix}": wanted for name, wanted in expected.items()})
+    better, tied, of = (outcomes[f"{name}{suffix}"].astype(np.int64) for name in ("n_better", "n_tied", "n_candidates"))
+    if (better + tied >= of).any():
+        raise ValueError(f"arrays n_better{suffix} and n_tied{suffix} count as many candidates as there are, or more")
 
 
 def _user_values(outcomes: Arrays) -> UserValues:

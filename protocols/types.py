@@ -191,6 +191,15 @@ class EvaluationProtocol(ABC):
         making full-catalogue lists, scores and masking included; counting and labels stay outside.
         """
 
+    def check_outcomes(self, outcomes: Arrays, n_users: int, n_items: int) -> None:  # noqa: B027
+        """Refuse outcomes of which ``metrics`` and ``per_user`` would make nonsense; they may come from any file.
+
+        ``n_users``, ``n_items``: of the data set. A protocol that does not say what it expects takes everything.
+
+        Raises:
+            ValueError: an array is missing or cannot be; the message names it.
+        """
+
     @abstractmethod
     def metrics(self, outcomes: Arrays) -> dict[str, float]:
         """Every figure of the protocol from one cell's outcomes."""

@@ -121,6 +121,8 @@ def in_copy(tmp_path: Path) -> Callable[[], CommandLine]:
         target = tmp_path / "checkout"
         for folder in ("algorithms", "benchmarks", "datasets", "protocols"):
             shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (target / "results").mkdir()
+        shutil.copy(ROOT / "results" / "record.schema.json", target / "results")
         return CommandLine(tmp_path / "results", target)
 
     return copy

@@ -14,7 +14,7 @@ from benchmarks import plan
 from benchmarks.audit import card as audit_card
 from benchmarks.environment import without_paths
 from benchmarks.listing import citation_of_module
-from benchmarks.records import Record
+from benchmarks.records import Record, log_tail
 from datasets import registry as datasets
 from datasets.errors import UserError
 from datasets.loader import Loader
@@ -44,7 +44,7 @@ def of_datasets(records: Sequence[Record]) -> list[Card]:
 def _of_dataset(data: dict[str, Any]) -> Card:
     facts = {label: f"{data[field]:,}" for label, field in _SIZES.items()}
     facts["fingerprint"] = data["fingerprint"]
-    facts |= {name.replace("_", " "): f"{count:,}" for name, count in data.get("notes", {}).items() if count}
+    facts |= {name.replace("_", " "): f"{count:,}" for name, count in data["notes"].items() if count}
     try:
         spec = plan.dataset_spec(data["name"])
     except UserError:
@@ -129,10 +129,8 @@ def _of_cell(record: Record) -> Card:
     if data["algorithm"].get("tuned"):
         facts["tuned by"] = data["algorithm"]["tuned"]["study"]
     texts = {}
-    log = record.path.with_suffix(".log")
-    if data["status"] != "ok" and log.is_file():
-        lines = without_paths(log.read_text(errors="replace")).splitlines()
-        texts["log"] = "\n".join(lines[-LAST_LINES:])
+    if log := log_tail(record):
+        texts["log"] = "\n".join(without_paths(log).splitlines()[-LAST_LINES:])
     return Card(name, data["status"], facts, texts)
 
 

@@ -775,7 +775,7 @@ def _safetensors(draw: Any, content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
-# --- records ---------------------------------------------------------------------------------------------------------
+# --- records ----------------------------------------------------------------------------------------------------------
 
 
 def _of_records() -> dict[str, Target]:

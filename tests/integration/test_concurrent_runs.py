@@ -50,8 +50,8 @@ def test_the_split_is_prepared_once(benchmarks: CommandLine, tmp_path: Path, mon
     monkeypatch.setenv("RECGAUGE_CACHE", str(tmp_path / "cache"))
     both = [start(benchmarks, tmp_path / "tally", "--algorithm", "popularity") for _ in range(2)]
     assert all(process.wait(timeout=120) == 0 for process in both)
-    said = [process.stderr.read() for process in both if process.stderr is not None]
-    assert sum("prepare synthetic-genres" in err for err in said) == 1, said
+    said = [line for process in both if process.stderr is not None for line in process.stderr]
+    assert sum(line.startswith("prepare synthetic-genres") for line in said) == 1, said
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -262,7 +262,7 @@ def test_lists_alone_and_scores_alone_say_what_they_cannot_tell(
     assert "no lists" in scores["not_measured"]["hr@10/full"] and "no scores" in lists["not_measured"]["hr@10"]
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
     for name in ("scores", "lists"):
-        jsonschema.validate(record_of(tmp_path, name), schema)
+        jsonschema_rs.validate(schema, record_of(tmp_path, name))
 
 
 def test_another_option_of_the_protocol_is_another_row(answers: Path, tmp_path: Path) -> None:

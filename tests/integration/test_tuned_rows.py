@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 from conftest import ROOT, CommandLine, Finished
 from studies import found
@@ -98,7 +98,7 @@ def test_default_and_tuned_rows_are_one_table(ratings: Path, studies: tuple[Path
     written = records_of(results)
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
     for record in written.values():
-        jsonschema.validate(record, schema)
+        jsonschema_rs.validate(schema, record)
         assert str(tmp_path) not in json.dumps(record) and str(folder) not in json.dumps(record)
     default, same = written["ease", "default", 42], written["ease", "tuned", 42]
     assert default["key"] == same["key"] and default["timings"] == same["timings"], "measured once"

@@ -228,7 +228,7 @@ def test_loading_says_what_is_wrong(tmp_path: Path):
     with pytest.raises(UserError, match="no readable model"):
         Factors.load(tmp_path)
     _fitted(Factors()).save(tmp_path)
-    with pytest.raises(UserError, match="holds a model of Factors, not of Popularity"):
+    with pytest.raises(UserError, match="holds a model of 'Factors', not of Popularity"):
         Popularity.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(UserError, match="no readable model"):

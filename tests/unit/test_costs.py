@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import made_records
 import pytest
 
 from benchmarks import costs
+from benchmarks.record_format import MEMORY
 from benchmarks.records import Record
 
 THROUGHPUT = {
@@ -19,11 +21,9 @@ THROUGHPUT = {
 
 def record(**timings: Any) -> Record:
     memory = timings.pop("memory", {})
-    plain = {"fit_s": [2.0], "search_s": 0.0, "pairs_s": 0.1, "rank_s": 0.5, "train_rows": 100, "pairs": 10}
     data = {
-        "algorithm": {"config": timings.pop("config", {})},
-        "timings": {**plain, "ranked_users": 50, "steps": None, **timings},
-        "memory": {"peak_rss_fit_bytes": 10, "peak_rss_score_bytes": 20, **memory},
+        "timings": made_records.timings(**{"fit_s": [2.0], **timings}),
+        "memory": {**dict.fromkeys(MEMORY), "peak_rss_fit_bytes": 10, "peak_rss_score_bytes": 20, **memory},
     }
     return Record(Path("record.json"), data)
 
@@ -38,12 +38,6 @@ def test_each_fit_counts_by_its_own_epochs() -> None:
     """Early stopping may find another number of epochs for another model seed."""
     cost = costs.of_records([record(epochs=10, fit_s=[1.0]), record(epochs=20, fit_s=[2.0])])
     assert cost["train_per_s"] == 1000
-
-
-def test_older_records_have_their_epochs_elsewhere() -> None:
-    assert costs.of_records([record(steps=4)])["train_per_s"] == 200
-    assert costs.of_records([record(config={"epochs": 5})])["train_per_s"] == 250
-    assert costs.of_records([record()])["train_per_s"] == 50
 
 
 def test_users_a_second_are_those_of_large_batches_where_there_are_any() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_records import HOLDOUT, errors, hits, record
 from threadpoolctl import threadpool_limits
 
 from benchmarks import compare
@@ -23,8 +24,6 @@ from benchmarks.render import render
 from datasets.errors import UserError
 
 FORMATS = ("terminal", "markdown", "csv", "json")
-LOO = {"held_out": "latest", "negatives": 99, "positive_min": None}
-HOLDOUT = {"folds": 0, "fold": 0, "by": "random"}
 
 
 @pytest.fixture
@@ -32,72 +31,17 @@ def put(tmp_path: Path) -> Callable[..., Record]:
     """Writes one record; ``outcomes`` None is a failed cell."""
 
     def put(algorithm: str, outcomes: dict[str, np.ndarray] | None, **changes: Any) -> Record:
-        protocol, config = changes.get("protocol", "leave-one-out"), changes.get("config", LOO)
-        seed, split = changes.get("seed", 0), changes.get("split", "a" * 64)
-        label, support = changes.get("label", "default"), changes.get("support", "native")
-        status = changes.get("status", "failed" if outcomes is None else "ok")
-        data = {
-            "key": digest([algorithm, label, protocol, config, seed, split]),
-            "status": status,
-            "reason": None if status == "ok" else "it broke",
-            "created": "2025-01-01T00:00:00.000+00:00",
-            "dataset": {
-                "name": "toy",
-                "fingerprint": "d" * 64,
-                "n_users": 40,
-                "n_items": 9,
-                "n_rows": 200,
-                "notes": {},
-            },
-            "protocol": {"name": protocol, "config": config, "task": "any", "primary": "any"},
-            "split": {"seed": changes.get("split_seed", 42), "fingerprint": split},
-            "algorithm": {"name": algorithm, "label": label, "config": {}, "support": support}
-            | ({"tuned": changes["tuned"]} if "tuned" in changes else {}),
-            "seed": seed,
-            "threads": 1,
-            "device": "cpu",
-            "metrics": changes.get("metrics", {}),
-            "timings": {
-                **{"fit_s": [0.25], "search_s": changes.get("search_s", 0.0), "pairs_s": 0.1, "rank_s": 0.5},
-                **{"train_rows": 100, "pairs": 10, "ranked_users": 50},
-            },
-            "memory": {"peak_rss_fit_bytes": 2**20, "peak_rss_score_bytes": 2**21, "peak_group_rss_bytes": 2**22},
-            "hardware": {"cpu": "a CPU", "gpus": []},
-            "hardware_fingerprint": changes.get("hardware", "h") * 64,
-        }
-        if label == "external":
-            about = {"fit_s": changes.get("fit_s"), "ranked_users": 0, "not_measured": changes.get("not_measured", {})}
-            data |= {"timings": None, "external": {"files": [{"what": "scores", "sha256": "f" * 64}], **about}}
-            data["memory"] = {"peak_group_rss_bytes": None}
+        status = changes.pop("status", "failed" if outcomes is None else "ok")
+        data = record(algorithm, status, **changes)
         side = None
         if outcomes is not None:
             side = tmp_path / "side.npz"
             np.savez(side, **outcomes)
-        return write(tmp_path / "toy" / protocol / algorithm / f"{data['key'][:32]}.json", data, side, None)
+        return write(
+            tmp_path / "toy" / data["protocol"]["name"] / algorithm / f"{data['key'][:32]}.json", data, side, None
+        )
 
     return put
-
-
-def hits(*sampled: int, full: tuple[int, ...] | None = None) -> dict[str, np.ndarray]:
-    """Leave-one-out outcomes: 1 for a user whose item is first of its candidates, 0 for one whose item is last."""
-    outcomes = {}
-    for suffix, row in (("", sampled), ("_full", full if full is not None else sampled)):
-        better = np.where(np.array(row) == 1, 0, 99).astype(np.int32)
-        outcomes |= {
-            f"users{suffix}": np.arange(len(row), dtype=np.int32),
-            f"n_better{suffix}": better,
-            f"n_tied{suffix}": np.zeros_like(better),
-        }
-    return outcomes
-
-
-def errors(squared: list[float], n: list[int], users: list[int] | None = None) -> dict[str, np.ndarray]:
-    """Holdout outcomes: each user's sum of squared errors over so many rows."""
-    count = np.array(n, dtype=np.float64)
-    sums = {"n": count, "sse": np.array(squared, float), "sae": count * 0.5, "sum_y": 3 * count, "sum_y2": 10 * count}
-    cold = {f"cold_{name}": np.zeros_like(value) for name, value in sums.items()}
-    own = np.arange(len(n)) if users is None else np.array(users)
-    return {"users": own.astype(np.int32), **sums, **cold}
 
 
 def one_table(records: list[Record], folder: Path) -> boards.Table:
@@ -211,7 +155,9 @@ def test_folds_are_one_row_of_pooled_errors(put: Callable[..., Record], tmp_path
 
 
 def test_a_failed_fold_leaves_no_figure(put: Callable[..., Record], tmp_path: Path) -> None:
-    changes = [{"protocol": "holdout", "config": {**HOLDOUT, "folds": 2, "fold": i}, "split": f"{i}"} for i in (0, 1)]
+    changes = [
+        {"protocol": "holdout", "config": {**HOLDOUT, "folds": 2, "fold": i}, "split": f"{i}" * 64} for i in (0, 1)
+    ]
     (row,) = one_table([put("a", errors([1.0], [1]), **changes[0]), put("a", None, **changes[1])], tmp_path).rows
     assert row["status"] == "failed" and row["metrics"] == {} and row["group"] is None
 
@@ -244,7 +190,7 @@ def test_n_counts_test_rows_once_for_all_seeds_and_once_for_each_split(
 def test_n_counts_the_rows_of_all_folds(put: Callable[..., Record], tmp_path: Path) -> None:
     folds = [errors([4.0, 1.0], [1, 3], [0, 1]), errors([2.0, 5.0], [2, 2], [1, 7])]
     records = [
-        put("a", outcomes, protocol="holdout", config={"folds": 2, "fold": fold, "by": "random"}, split=f"{fold}")
+        put("a", outcomes, protocol="holdout", config={"folds": 2, "fold": fold, "by": "random"}, split=f"{fold}" * 64)
         for fold, outcomes in enumerate(folds)
     ]
     assert one_table(records, tmp_path).rows[0]["metrics"]["mae"]["n"] == 8
@@ -568,7 +514,7 @@ def test_tables_of_known_cells_are_quick(put: Callable[..., Record], tmp_path: P
     """The statistics of eleven rows over 610 and over 10,000 users, within what a second run may take."""
     rng = np.random.default_rng(1)
     records = {
-        n: [put(f"row-{row}", hits(*(rng.random(n) < 0.5).astype(int)), split=str(n)) for row in range(11)]
+        n: [put(f"row-{row}", hits(*(rng.random(n) < 0.5).astype(int)), split=digest(n)) for row in range(11)]
         for n in (610, 10_000)
     }
     # CPU seconds of one thread: neither other work on the machine counts, nor BLAS threads that spin while they wait.
@@ -583,7 +529,15 @@ def test_tables_of_known_cells_are_quick(put: Callable[..., Record], tmp_path: P
 # --- default → tuned -------------------------------------------------------------------------------------------------
 
 STUDY = {
+    "study": "a study",
     "metric": "rmse",
+    "value": 0.8,
+    "default_value": 0.9,
+    "sampler": "tpe",
+    "pruner": "none",
+    "seed": 0,
+    "split_fingerprint": "a" * 64,
+    "sha256": "b" * 64,
     "budget": {"name": "small", "trials": 20, "seconds": 90.0},
     "trials": {"complete": 18, "pruned": 1, "failed": 1},
     "seconds": 1234.5,
@@ -650,7 +604,7 @@ def test_answers_from_elsewhere_are_ranked_among_the_others(put: Callable[..., R
     assert all(value is None for value in mine["cost"].values()) and mine["not_measured"]["fit_s"].startswith(
         "the answers"
     )
-    assert mine["external"] == {"files": [{"what": "scores", "sha256": "f" * 64}], "self_reported": []}
+    assert mine["external"] == {"files": mine["external"]["files"], "self_reported": []}
     assert als["external"] is None
     for form in FORMATS[:2]:
         assert "mine (external)" in render([table], {}, form) and "answers from elsewhere" in render([table], {}, form)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_records import record
 
 from benchmarks import plan, records
 from benchmarks.plan import OwnFileFlags
@@ -185,12 +186,10 @@ def test_a_file_with_brackets_in_its_name_is_still_a_file(tmp_path: Path) -> Non
 
 def test_records_in_folders_with_brackets_are_found(tmp_path: Path) -> None:
     path = records.record_path(tmp_path / "[a]", "planted-genres[n_users=10]", "holdout", "bias", "f" * 64)
-    names = ("dataset", "protocol", "seed", "device", "threads", "hardware_fingerprint")
-    fields = {**dict.fromkeys(names), "algorithm": {"name": "bias"}, "split": {"fingerprint": "x"}}
-    records.write(path, fields, None, None)
+    records.write(path, record("bias", "failed", dataset="planted-genres[n_users=10]", protocol="holdout"), None, None)
     leftover = path.with_suffix(".json.tmp-999999999")
     leftover.touch()
     found, damaged = records.read_all(tmp_path / "[a]")
-    assert [record.path for record in found] == [path] and not damaged
+    assert [each.path for each in found] == [path] and not damaged
     records.sweep_scratch(tmp_path / "[a]")
     assert not leftover.exists()
