@@ -16,10 +16,7 @@ FEW, FEWER = 40, 6
 """Examples of a target, and of one whose inputs take long."""
 
 
-NOT_YET = pytest.mark.xfail(reason="loading a damaged model is mended together with records")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=NOT_YET if name == "model" else ()) for name in TARGETS])
+@pytest.mark.parametrize("name", TARGETS)
 def test_what_is_hostile_is_taken_or_refused_in_one_line(name: str) -> None:
     build_seeds(name)
     target = TARGETS[name]
