@@ -218,7 +218,9 @@ def wrong_canaries(executor: LocalExecutor) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="recgauge-") as folder:  # the cache may be read-only
         request, variables = {"kind": "canaries"}, worker_variables(1, {})
         ending = executor.run(request, CANARY_LIMITS, variables, Path(folder), lambda event: None)
-    return list(ending.event["wrong"]) if ending.status == "ok" else [f"{ending.status}: {ending.reason}"]
+    if ending.status != "ok":
+        return [f"the canaries did not end: {ending.status}: {ending.reason}"]
+    return list(ending.event["wrong"])
 
 
 class _Preparer:

@@ -42,9 +42,11 @@ class Part:
 
 
 def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_seed: int) -> dict[str, Any]:
-    """Split ``dataset`` and write the folder ``target``; returns its meta data."""
+    """Split ``dataset`` and write the folder ``target``, in place of what is damaged there; returns its meta data."""
     split = protocol.split(dataset, split_seed)
     meta = _meta(dataset, split, split_seed)
+    if read_meta(target) is None:
+        remove(target)
     with atomic_folder(target) as folder:
         _save_part(folder, split, dataset, protocol)
         (folder / VALIDATION).mkdir()
@@ -57,13 +59,12 @@ def prepare(target: Path, dataset: Dataset, protocol: EvaluationProtocol, split_
 
 
 def read_meta(target: Path) -> dict[str, Any] | None:
-    """The meta data of a prepared split; None when it is not there, or not as it was written: then it is removed."""
+    """The meta data of a prepared split; None when it is not there, or not as it was written."""
     if not target.is_dir():
         return None
     try:
         return read_sealed(target, "meta.json")
     except (OSError, ValueError):
-        remove(target)
         return None
 
 
