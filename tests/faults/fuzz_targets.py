@@ -794,7 +794,7 @@ def _of_records() -> dict[str, Target]:
             if damages or of_files:
                 raise UserError(str([*damages, *of_files][0]))
 
-        return Target(inputs, read, r"\.json|\.npz", 400)
+        return Target(inputs, read, r"\.json|\.npz", 1_000)
 
     return {
         "record": target(
@@ -803,6 +803,7 @@ def _of_records() -> dict[str, Target]:
         ),
         "record, sealed": target(hostile.hostile_data(), hostile.fuzz_data),
         "side file": target(hostile.broken(lambda which: sources()[which][3] or b"", ok=True), hostile.fuzz_side_file),
+        "side file, arrays": target(hostile.hostile_arrays(), hostile.fuzz_side_file),
     }
 
 
