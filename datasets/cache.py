@@ -84,8 +84,7 @@ def load_arrays(folder: Path, mmap_mode: Literal["r", "c"] | None = "r") -> dict
 
 def write_sealed(folder: Path, name: str, meta: Mapping[str, Any]) -> None:
     """Write ``meta`` as ``folder/NAME``, the last file of ``folder``, with how each of the others looks."""
-    files = {str(path.relative_to(folder)): _seen(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    content = {"meta": meta, "files": files}
+    content = {"meta": meta, "files": _seen(folder)}
     (folder / name).write_text(json.dumps({**content, "sha256": _digest(content)}), encoding="utf-8")
 
 
@@ -97,7 +96,7 @@ def read_sealed(folder: Path, name: str) -> dict[str, Any]:
     """
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
-        found = {str(path.relative_to(folder)): _seen(path) for path in folder.rglob("*") if not path.is_dir()}
+        found = _seen(folder)
         found.pop(name)
         if content.pop("sha256") != _digest(content) or content["files"] != found:
             raise ValueError(f"{folder}: changed since it was written")
@@ -113,10 +112,15 @@ def remove(folder: Path) -> None:
         folder.rename(scratch / folder.name)
 
 
-def _seen(path: Path) -> list[int]:
-    """Size and mtime: a file that was written to since is noticed without reading it."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+def _seen(folder: Path) -> dict[str, list[int]]:
+    """Size and mtime of every file: one that was written to since is noticed without reading it."""
+    seen = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            stat = os.stat(path)
+            seen[os.path.relpath(path, folder)] = [stat.st_size, stat.st_mtime_ns]
+    return seen
 
 
 def _digest(content: Any) -> str:
