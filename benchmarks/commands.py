@@ -16,6 +16,7 @@ from benchmarks import leaderboard as boards
 from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
 from benchmarks.environment import package_version, require_our_datasets_package
+from benchmarks.executors.ray_variables import set_variables
 from benchmarks.plugins import load_plugin
 from benchmarks.profiling import profile
 from benchmarks.progress import Display, TuningDisplay
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         return _dry_run(request)
     try:
         on_ray = options.executor == "ray"
-        result = _cluster().run(request, options.address) if on_ray else execute(request, Display())
+        result = _cluster(options.address).run(request, options.address) if on_ray else execute(request, Display())
     except NothingMeasured as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
@@ -62,7 +63,7 @@ def tune(options: argparse.Namespace) -> int:
         return _dry_tune(request)
     try:
         if options.executor == "ray":
-            result = _cluster().tune(request, options.address)
+            result = _cluster(options.address).tune(request, options.address)
         else:
             result = tuning.execute(request, TuningDisplay())
     except NothingMeasured as error:
@@ -80,7 +81,8 @@ def _require_executor(options: argparse.Namespace) -> None:
         raise UserError(f"--executor ray: ray is not installed: {plan.install_command('ray')}")
 
 
-def _cluster() -> ModuleType:
+def _cluster(address: str | None) -> ModuleType:
+    set_variables(own_cluster=address is None)
     from benchmarks import cluster  # loads Ray, which nothing else needs
 
     return cluster

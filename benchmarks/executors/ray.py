@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 import signal
 import tempfile
@@ -17,9 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before the import: nothing of ours reports to anybody
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray announces that it will be so one day
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -370,16 +366,26 @@ def _connect(address: str | None, code: str) -> None:
     on_signal = signal.getsignal(signal.SIGTERM)
     try:
         if address is None:
-            # Our own limits are finer than Ray's monitor, which kills whatever started last on a machine that is full.
-            os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
         else:
             ray.init(address, **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--address {address}: {reason} (start a node here: ray start --address HOST:PORT)") from error
+        where = "--executor ray" if address is None else f"--address {address}"
+        raise UserError(f"{where}: {_why_no_cluster(error)}") from error
     finally:
         signal.signal(signal.SIGTERM, on_signal)  # Ray puts its own in place
+
+
+def _why_no_cluster(error: BaseException) -> str:
+    """In one line, with what to do."""
+    text = str(error).strip()
+    if "InvalidAuthToken" in text or isinstance(error, ray.exceptions.AuthenticationError):
+        return "the cluster wants its token: set RAY_AUTH_MODE=token, as where its nodes were started"
+    if "ersion mismatch" in text:
+        return " ".join(text.split())
+    if isinstance(error, ConnectionError):
+        return "no such cluster, or this machine is no node of it: ray start --address HOST:PORT makes it one"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _copy_code(target: Path, plugins: Sequence[Path]) -> None:

@@ -1,0 +1,287 @@
+"""``--executor ray`` on a real cluster: three nodes on this machine, one of them killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psutil
+import pytest
+from conftest import MISBEHAVING, ROOT, CommandLine, Finished
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -c constraints.txt '.[ray]'"
+)
+
+PLUGIN = ("--plugin", str(MISBEHAVING))
+TUNABLE = ROOT / "tests" / "plugins" / "tunable.py"
+TIMES = ("created", "wall_s", "timings", "memory")
+STORE_BYTES = 100 << 20
+NODE_BYTES = 7 << 30
+OF_RAY = "RAY_kill_child_processes_on_worker_exit"
+"""An environment variable of all that our tasks start."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three nodes of one CPU; they ask for a token that nobody else has, and that the command lines inherit."""
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text(secrets.token_hex(32))
+    variables = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_memory_monitor_refresh_ms": "0",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster  # not before: Ray reads its variables when it is imported
+
+        node = {"num_cpus": 1, "memory": NODE_BYTES, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        started = Cluster(initialize_head=True, head_node_args=node)
+        started.node = {name: value for name, value in node.items() if name != "include_dashboard"}
+        for _ in range(2):
+            started.add_node(**started.node)
+        yield started
+        started.shutdown()
+
+
+def on_nodes(benchmarks: CommandLine, cluster: Any, *arguments: str, **variables: str) -> Finished:
+    return benchmarks.run("--executor", "ray", "--address", cluster.address, *arguments, **variables)
+
+
+def read_records(results: Path) -> dict[str, dict]:
+    return {str(path.relative_to(results)): json.loads(path.read_text()) for path in results.glob("*/*/*/*.json")}
+
+
+def processes_of_tasks() -> list[psutil.Process]:
+    """Workers, reapers and all that they started, whoever their parent is by now; not Ray's own processes."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command = " ".join(process.cmdline())
+            ours = "benchmarks.worker" in command or "reaper.py" in command or "time.sleep" in command
+            if ours and OF_RAY in process.environ():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 40.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def no_orphans() -> Iterator[None]:
+    yield
+    wait_until(lambda: not processes_of_tasks(), seconds=10)
+
+
+def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any, tmp_path: Path) -> None:
+    local = CommandLine(tmp_path / "local")
+    what = (*PLUGIN, "--algorithm", "popularity,als,raises", "--seeds", "2", "--keep-models")
+    assert local.run(*what).code == 2
+    ended = on_nodes(benchmarks, cluster, *what)
+    assert ended.code == 2 and "Times were not measured" in " ".join(ended.out.split())
+    here, there = read_records(local.results), read_records(benchmarks.results)
+    assert here.keys() == there.keys() and len(here) == 6
+    schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
+    for path, record in there.items():
+        jsonschema.validate(record, schema)
+        if record["status"] == "ok":
+            assert record["timings"]["fit_s"] is None and "shared" in record["timings"]["not_measured"]
+            assert record["timings"]["ranked_users"] == here[path]["timings"]["ranked_users"]
+        for field in TIMES:
+            record.pop(field), here[path].pop(field)
+        assert record == here[path]
+        assert str(ROOT) not in json.dumps(record)
+    files = {path.relative_to(local.results) for path in local.results.glob("*/*/*/*.npz")}
+    assert files and all(
+        (benchmarks.results / file).read_bytes() == (local.results / file).read_bytes() for file in files
+    )
+    assert len(list(benchmarks.results.glob("*/*/raises/*.log"))) == 2
+
+    # What the other executor recorded is known, but for times that are wanted.
+    assert "4 of 4 cells are known" in on_nodes(local, cluster, *what[2:], "--algorithm", "popularity,als").err
+    again = benchmarks.run("--algorithm", "popularity")
+    assert "known" not in again.err
+    assert read_records(benchmarks.results).keys() == there.keys()
+
+
+def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: Any) -> None:
+    victim = cluster.add_node(**cluster.node)
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", "--protocol", "leave-one-out"),
+        *("--executor", "ray", "--address", cluster.address, *PLUGIN, "--algorithm", "sleeps", "--seeds", "6"),
+        *("--set", "sleeps.seconds=4", "--format", "json"),
+    )
+    wait_until(lambda: sum("benchmarks.worker" in " ".join(each.cmdline()) for each in processes_of_tasks()) >= 4)
+    cluster.remove_node(victim, allow_graceful=False)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "it starts again" in err
+    (row,) = json.loads(out)  # and nothing else on standard output, whatever Ray has to say
+    assert row["seeds"] == list(range(6)) and row["status"] == "ok"
+    records = read_records(benchmarks.results)
+    assert sorted(record["seed"] for record in records.values()) == list(range(6))
+    assert err.count("✓") == 6
+
+
+def test_ctrl_c_leaves_no_worker_and_the_next_run_goes_on(benchmarks: CommandLine, cluster: Any) -> None:
+    what = (*PLUGIN, "--algorithm", "popularity,hangs", "--seeds", "2", "--time-limit", "60")
+    process = benchmarks.start(
+        *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", "--protocol", "leave-one-out"),
+        *("--executor", "ray", "--address", cluster.address, *what),
+    )
+    wait_until(lambda: len(read_records(benchmarks.results)) == 2)
+    wait_until(lambda: any("time.sleep" in " ".join(each.cmdline()) for each in processes_of_tasks()))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted" in err
+    wait_until(lambda: not processes_of_tasks(), seconds=2)
+    assert not list(benchmarks.results.glob(".scratch/*"))
+    again = on_nodes(benchmarks, cluster, *PLUGIN, "--algorithm", "popularity,random", "--seeds", "2")
+    assert again.code == 0 and "2 of 4 cells are known" in again.err
+
+
+def test_limits_are_ours_and_failures_are_rows(benchmarks: CommandLine, cluster: Any) -> None:
+    what = (*PLUGIN, "--algorithm", "hangs,eats-memory-in-child,dies,reads-data")
+    ended = on_nodes(benchmarks, cluster, *what, "--time-limit", "4", "--memory-limit", "1")
+    assert ended.code == 2
+    found = {record["algorithm"]["name"]: record for record in read_records(benchmarks.results).values()}
+    assert found["hangs"]["status"] == "timeout" and 4 <= found["hangs"]["wall_s"] <= 6
+    assert found["eats-memory-in-child"]["status"] == "out_of_memory"
+    assert "killed by SIGKILL" in found["dies"]["reason"]
+    assert "not given" in found["reads-data"]["reason"]
+
+
+def test_a_cell_that_no_node_can_hold_is_skipped(benchmarks: CommandLine, cluster: Any) -> None:
+    ended = on_nodes(benchmarks, cluster, "--algorithm", "popularity", "--memory-limit", "50")
+    assert ended.code == 0 and "no node of the cluster has 1 CPU and 50.0 GiB" in " ".join(ended.out.split())
+
+
+def test_a_node_without_the_drivers_cache_gets_the_split(benchmarks: CommandLine, cluster: Any, tmp_path: Path) -> None:
+    """The node lives in a mount namespace of its own, where the driver's cache is empty."""
+    hide = f"mount -t tmpfs tmpfs {os.environ['RECGAUGE_CACHE']}"
+    if (
+        sys.platform != "linux"
+        or subprocess.run(["unshare", "--mount", "sh", "-c", hide], capture_output=True).returncode
+    ):
+        pytest.skip("a file system cannot be hidden from a process here")
+    cache = tmp_path / "node-cache"
+    ray = Path(sys.executable).with_name("ray")
+    start = f"{ray} start --address {cluster.address} --num-cpus 1 --num-gpus 0 --resources '{{}}'"
+    start += f" --memory {NODE_BYTES} --object-store-memory {STORE_BYTES}"
+    before = set(psutil.pids())
+    subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{hide} && {start}"],
+        env={**os.environ, "RECGAUGE_CACHE": str(cache)},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    try:
+        what = ("--algorithm", "sleeps", "--set", "sleeps.seconds=2", "--seeds", "5")
+        assert on_nodes(benchmarks, cluster, *PLUGIN, *what).code == 0
+    finally:
+        for process in psutil.process_iter():
+            if process.pid not in before and str(cache) in _environment(process).get("RECGAUGE_CACHE", ""):
+                process.kill()
+    (split,) = cache.glob("splits/*")
+    original = Path(os.environ["RECGAUGE_CACHE"], "splits", split.name)
+    files = [path.relative_to(original) for path in original.rglob("*") if path.is_file()]
+    assert files and all((split / file).read_bytes() == (original / file).read_bytes() for file in files)
+    assert len(read_records(benchmarks.results)) == 5
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def test_tuning_on_nodes_finds_what_tuning_here_finds(benchmarks: CommandLine, cluster: Any, tmp_path: Path) -> None:
+    """One trial at a time, so that the sampler sees the same; poor ones are pruned across the cluster."""
+    found = {}
+    for executor in (("local",), ("ray", "--address", cluster.address)):
+        folder = tmp_path / executor[0]
+        ended = benchmarks(
+            *("tune", "--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--plugin", str(TUNABLE)),
+            *("--algorithm", "knob", "--trials", "10", "--workers", "1", "--sampler", "random"),
+            *("--results", str(folder), "--tuned", str(folder / "tuned"), "--executor", *executor),
+        )
+        assert ended.code == 0, ended.err
+        found[executor[0]] = tomllib.loads(next((folder / "tuned").rglob("knob.toml")).read_text())
+    here, there = found["local"], found["ray"]
+    assert there["values"] == here["values"] and there["config"] == here["config"] and there["study"] == here["study"]
+    assert there["trials"] == here["trials"] and there["trials"]["pruned"] > 0
+
+
+def test_trials_of_a_killed_node_run_again(benchmarks: CommandLine, cluster: Any) -> None:
+    victim = cluster.add_node(**cluster.node)
+    tuned = benchmarks.results / "tuned"
+    process = benchmarks.start(
+        *("tune", "--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--plugin", str(TUNABLE)),
+        *("--algorithm", "knob", "--trials", "8", "--set", "knob.seconds=2", "--results", str(benchmarks.results)),
+        *("--tuned", str(tuned), "--executor", "ray", "--address", cluster.address),
+    )
+    wait_until(lambda: sum("benchmarks.worker" in " ".join(each.cmdline()) for each in processes_of_tasks()) >= 4)
+    cluster.remove_node(victim, allow_graceful=False)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "starts again" in err
+    winner = tomllib.loads(next(tuned.rglob("knob.toml")).read_text())
+    assert sum(winner["trials"].values()) == 8 and winner["trials"]["failed"] == 0
+
+
+def test_a_cell_with_a_machine_to_itself_is_timed(benchmarks: CommandLine) -> None:
+    """Without an address Ray runs on this machine alone; a cell with all its threads has it to itself."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    before = {process.pid for process in psutil.process_iter() if "raylet" in process.name()}
+    ended = benchmarks.run("--executor", "ray", "--algorithm", "popularity", "--threads", str(os.cpu_count()))
+    assert ended.code == 0
+    (record,) = read_records(benchmarks.results).values()
+    assert record["timings"]["fit_s"] and record["timings"]["rank_s"] and threads
+    assert not {process.pid for process in psutil.process_iter() if "raylet" in process.name()} - before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--address", "auto"), "--executor ray"),
+        (("--executor", "ray", "--address", "ray://there:10001"), "HOST:PORT"),
+        (("--executor", "ray", "--address", "127.0.0.1:1"), "no such cluster"),
+    ],
+)
+def test_mistakes_are_one_line(benchmarks: CommandLine, arguments: tuple[str, ...], expected: str) -> None:
+    ended = benchmarks.run("--algorithm", "popularity", *arguments)
+    assert ended.code == 1 and len(ended.err.splitlines()) == 1, ended.err
+    assert expected in ended.err
+    assert not benchmarks.results.exists()
+
+
+def test_missing_ray_is_one_line_with_the_install_command(in_copy: Callable[[], CommandLine]) -> None:
+    benchmarks = in_copy()
+    commands = benchmarks.root / "benchmarks" / "commands.py"
+    commands.write_text(commands.read_text().replace('package_version("ray")', 'package_version("ray-missing")'))
+    ended = benchmarks.run("--executor", "ray", "--algorithm", "popularity")
+    assert ended.code == 1 and ended.err.splitlines() == [
+        "recgauge: --executor ray: ray is not installed: pip install -c constraints.txt '.[ray]'"
+    ]
