@@ -155,11 +155,9 @@ class ClusterRun:
             for key in sorted({each.cell.key for each in on_machines}):
                 if not stack.enter_context(locks.held(self._request.results, key[:32], wait=False)):
                     return False
-            for each in on_machines:
-                record = self._runner.of_another_harness(each) or self._runner.without_measuring(each)
-                if record is not None:
-                    self._found[planned.path] = record
-                    return True
+            if (record := self._recorded(planned, on_machines)) is not None:
+                self._found[planned.path] = record
+                return True
             needs = Needs.of(planned.cell, self._request.limits)
             if not self._cluster.can_hold(needs):
                 self._found[planned.path] = self._runner.skip(planned, self._cluster.cannot_hold(needs))
@@ -168,6 +166,16 @@ class ClusterRun:
             scratch = stack.enter_context(records.scratch_folder(self._request.results, name))
             self._take_off(planned, needs, scratch, stack.pop_all())
         return True
+
+    def _recorded(self, planned: Planned, on_machines: Sequence[Planned]) -> Record | None:
+        """What has been recorded since the plan was made, on whichever machine, or can be without measuring."""
+        if (record := self._runner.of_another_harness(planned)) is not None:
+            return record
+        for each in on_machines:
+            if each.known is not None:
+                self._display.finished(each.cell.name, each.known, "by another harness")
+                return each.known
+        return next(filter(None, map(self._runner.without_measuring, on_machines)), None)
 
     def _take_off(self, planned: Planned, needs: Needs, scratch: Path, holds: ExitStack) -> None:
         request = self._runner.cell_request(planned.cell, scratch, self._runner.wanted(planned))

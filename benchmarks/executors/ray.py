@@ -10,6 +10,7 @@ import contextlib
 import io
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,12 @@ class Node:
         return self.cpus >= needs.cpus and self.gpus >= needs.gpus and self.memory_bytes >= needs.memory_bytes
 
 
+def alone(nodes: Sequence[Node], threads: int) -> frozenset[str]:
+    """Ids of the nodes all of whose CPUs such a cell takes, and that share their machine with no other node."""
+    machines = [node.machine for node in nodes]
+    return frozenset(node.id for node in nodes if threads >= node.cpus and machines.count(node.machine) == 1)
+
+
 class Cluster:
     """A connected cluster: its nodes, and requests on their way."""
 
@@ -113,10 +120,8 @@ class Cluster:
         return tuple(gpu for node in self.nodes if node.gpus for gpu in node.hardware["gpus"])
 
     def alone(self, threads: int) -> frozenset[str]:
-        """Nodes that a cell with so many threads has to itself: it takes all their CPUs, and no other node is on the
-        same machine."""
-        machines = [node.machine for node in self.nodes]
-        return frozenset(node.id for node in self.nodes if threads >= node.cpus and machines.count(node.machine) == 1)
+        """Nodes that a cell with so many threads has to itself."""
+        return alone(self.nodes, threads)
 
     def can_hold(self, needs: Needs) -> bool:
         return any(node.holds(needs) for node in self.nodes)
@@ -171,8 +176,8 @@ class Cluster:
         for node, answer in asked.items():
             try:
                 self._described[node] = ray.get(answer)
-            except ray.exceptions.RayTaskError:
-                raise
+            except ray.exceptions.RayTaskError as error:
+                raise _mistake_or_bug(error) from error
             except ray.exceptions.RayError:  # it has gone meanwhile
                 self._described[node] = None
 
@@ -193,8 +198,8 @@ class Flight:
         try:
             event: Event = ray.get(next(self._events))
             return event
-        except ray.exceptions.RayTaskError:  # a bug of ours
-            raise
+        except ray.exceptions.RayTaskError as error:
+            raise _mistake_or_bug(error) from error
         except (ray.exceptions.RayError, StopIteration) as error:
             return {"event": "ending", "ending": Ending(LOST, {"reason": _why_lost(error)}, 0.0, 0)}
 
@@ -273,8 +278,8 @@ class ClusterSession:
         self._answer = None
         try:
             events, ending = ray.get(asked)
-        except ray.exceptions.RayTaskError:
-            raise
+        except ray.exceptions.RayTaskError as error:
+            raise _mistake_or_bug(error) from error
         except ray.exceptions.RayError as error:
             self._start_slot()
             events, ending = [], Ending(LOST, {"reason": _why_lost(error)}, 0.0, 0)
@@ -343,8 +348,8 @@ def connected(address: str | None, plugins: Sequence[Path]) -> Iterator[Cluster]
     Raises:
         UserError: there is no such cluster, or it cannot be used.
     """
-    if address is not None and "://" in address:
-        raise UserError(f"--address {address}: auto or HOST:PORT, typed on a machine of the cluster")
+    if address is not None:
+        _require_reachable(address)
     with tempfile.TemporaryDirectory(prefix="recgauge-") as folder:
         _copy_code(Path(folder), plugins)
         # What Ray has to say about nodes it prints to standard output, which belongs to tables and JSON.
@@ -354,6 +359,19 @@ def connected(address: str | None, plugins: Sequence[Path]) -> Iterator[Cluster]
                 yield Cluster(plugins)
             finally:
                 ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Raises UserError where nobody listens at ``address``: Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not colon or "/" in host or not port.isdigit():
+        raise UserError(f"--address {address}: auto or HOST:PORT, typed on a machine of the cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--address {address}: no cluster there: {error}") from error
 
 
 def _connect(address: str | None, code: str) -> None:
@@ -404,10 +422,16 @@ def _node(node: dict[str, Any], about: dict[str, Any]) -> Node:
 def _is_alive(place: ray.ObjectRef) -> bool:
     try:
         return bool(ray.get(place))
-    except ray.exceptions.RayTaskError:
-        raise
+    except ray.exceptions.RayTaskError as error:
+        raise _mistake_or_bug(error) from error
     except ray.exceptions.RayError:
         return False
+
+
+def _mistake_or_bug(error: ray.exceptions.RayTaskError) -> Exception:
+    """What our code raised on a node: what the user can mend, such as a full disk, is one line."""
+    cause = error.cause
+    return UserError(f"--executor ray: on a node: {cause}") if isinstance(cause, UserError) else error
 
 
 def _why_lost(error: BaseException) -> str:

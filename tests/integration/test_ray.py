@@ -27,15 +27,14 @@ pytestmark = pytest.mark.skipif(
 PLUGIN = ("--plugin", str(MISBEHAVING))
 TUNABLE = ROOT / "tests" / "plugins" / "tunable.py"
 TIMES = ("created", "wall_s", "timings", "memory")
-STORE_BYTES = 100 << 20
-NODE_BYTES = 7 << 30
+NODE = {"num_cpus": 1, "memory": 7 << 30, "object_store_memory": 100 << 20}
 OF_RAY = "RAY_kill_child_processes_on_worker_exit"
 """An environment variable of all that our tasks start."""
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Three nodes of one CPU; they ask for a token that nobody else has, and that the command lines inherit."""
+@pytest.fixture(scope="module", autouse=True)
+def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A token that nobody else has; the command lines inherit it. Ray is imported after this: it reads them then."""
     token = tmp_path_factory.mktemp("ray") / "token"
     token.write_text(secrets.token_hex(32))
     variables = {
@@ -47,15 +46,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        from ray.cluster_utils import Cluster  # not before: Ray reads its variables when it is imported
+        yield
 
-        node = {"num_cpus": 1, "memory": NODE_BYTES, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-        started = Cluster(initialize_head=True, head_node_args=node)
-        started.node = {name: value for name, value in node.items() if name != "include_dashboard"}
-        for _ in range(2):
-            started.add_node(**started.node)
-        yield started
-        started.shutdown()
+
+@pytest.fixture(scope="module")
+def cluster(variables: None) -> Iterator[Any]:
+    """Three nodes of one CPU."""
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    for _ in range(2):
+        started.add_node(**NODE)
+    yield started
+    started.shutdown()
 
 
 def on_nodes(benchmarks: CommandLine, cluster: Any, *arguments: str, **variables: str) -> Finished:
@@ -118,14 +121,17 @@ def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any
     assert len(list(benchmarks.results.glob("*/*/raises/*.log"))) == 2
 
     # What the other executor recorded is known, but for times that are wanted.
-    assert "4 of 4 cells are known" in on_nodes(local, cluster, *what[2:], "--algorithm", "popularity,als").err
+    assert (
+        "4 of 4 cells are known"
+        in on_nodes(local, cluster, "--algorithm", "popularity,als", "--seeds", "2", "--keep-models").err
+    )
     again = benchmarks.run("--algorithm", "popularity")
     assert "known" not in again.err
     assert read_records(benchmarks.results).keys() == there.keys()
 
 
 def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: Any) -> None:
-    victim = cluster.add_node(**cluster.node)
+    victim = cluster.add_node(**NODE)
     process = benchmarks.start(
         *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", "--protocol", "leave-one-out"),
         *("--executor", "ray", "--address", cluster.address, *PLUGIN, "--algorithm", "sleeps", "--seeds", "6"),
@@ -187,7 +193,7 @@ def test_a_node_without_the_drivers_cache_gets_the_split(benchmarks: CommandLine
     cache = tmp_path / "node-cache"
     ray = Path(sys.executable).with_name("ray")
     start = f"{ray} start --address {cluster.address} --num-cpus 1 --num-gpus 0 --resources '{{}}'"
-    start += f" --memory {NODE_BYTES} --object-store-memory {STORE_BYTES}"
+    start += f" --memory {NODE['memory']} --object-store-memory {NODE['object_store_memory']}"
     before = set(psutil.pids())
     subprocess.run(
         ["unshare", "--mount", "sh", "-c", f"{hide} && {start}"],
@@ -234,8 +240,9 @@ def test_tuning_on_nodes_finds_what_tuning_here_finds(benchmarks: CommandLine, c
     assert there["trials"] == here["trials"] and there["trials"]["pruned"] > 0
 
 
+@pytest.mark.slow
 def test_trials_of_a_killed_node_run_again(benchmarks: CommandLine, cluster: Any) -> None:
-    victim = cluster.add_node(**cluster.node)
+    victim = cluster.add_node(**NODE)
     tuned = benchmarks.results / "tuned"
     process = benchmarks.start(
         *("tune", "--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--plugin", str(TUNABLE)),
@@ -251,15 +258,40 @@ def test_trials_of_a_killed_node_run_again(benchmarks: CommandLine, cluster: Any
     assert sum(winner["trials"].values()) == 8 and winner["trials"]["failed"] == 0
 
 
-def test_a_cell_with_a_machine_to_itself_is_timed(benchmarks: CommandLine) -> None:
+def test_a_cell_with_a_machine_to_itself_is_timed(
+    benchmarks: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without an address Ray runs on this machine alone; a cell with all its threads has it to itself."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name)
     before = {process.pid for process in psutil.process_iter() if "raylet" in process.name()}
     ended = benchmarks.run("--executor", "ray", "--algorithm", "popularity", "--threads", str(os.cpu_count()))
     assert ended.code == 0
     (record,) = read_records(benchmarks.results).values()
-    assert record["timings"]["fit_s"] and record["timings"]["rank_s"] and threads
+    assert record["timings"]["fit_s"] and record["timings"]["rank_s"]
+    assert not (tmp_path / ".ray").exists()  # a token there would change clusters that the user starts later
     assert not {process.pid for process in psutil.process_iter() if "raylet" in process.name()} - before
+
+
+def test_who_has_a_node_alone() -> None:
+    from benchmarks.executors.ray import Node, alone
+
+    def node(name: str, cpus: float, machine: str) -> Node:
+        return Node(name, cpus, 0, 1 << 30, {}, machine)
+
+    nodes = [node("a", 1, "first"), node("b", 4, "second"), node("c", 1, "third"), node("d", 1, "third")]
+    assert alone(nodes, 1) == {"a"}
+    assert alone(nodes, 4) == {"a", "b"}
+
+
+def test_paths_of_a_request_become_the_nodes() -> None:
+    from benchmarks.executors.ray_node import _with_places
+
+    places = {"/driver/splits/ab": "/node/splits/ab", "/driver/p.py": "/code/plugins/p.py"}
+    there = ["/driver/splits/ab/fit", "/driver/splits/abc", "/driver/splits", "/driver/p.py", 3, None]
+    here = ["/node/splits/ab/fit", "/driver/splits/abc", "/driver/splits", "/code/plugins/p.py", 3, None]
+    assert _with_places(there, places) == here
 
 
 @pytest.mark.parametrize(
@@ -267,7 +299,8 @@ def test_a_cell_with_a_machine_to_itself_is_timed(benchmarks: CommandLine) -> No
     [
         (("--address", "auto"), "--executor ray"),
         (("--executor", "ray", "--address", "ray://there:10001"), "HOST:PORT"),
-        (("--executor", "ray", "--address", "127.0.0.1:1"), "no such cluster"),
+        (("--executor", "ray", "--address", "auto"), "no such cluster"),
+        (("--executor", "ray", "--address", "127.0.0.1:1"), "no cluster there"),
     ],
 )
 def test_mistakes_are_one_line(benchmarks: CommandLine, arguments: tuple[str, ...], expected: str) -> None:
