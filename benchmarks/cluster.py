@@ -7,7 +7,7 @@ Whatever is lost on its way is sent again; nothing is counted twice, since nothi
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -101,14 +101,14 @@ class ClusterSlots:
 
 @dataclass
 class _Sent:
-    """A cell on its way: what it holds, and what has come of it."""
+    """A cell on its way: its place in the plan, what it holds, and what has come of it."""
 
+    place: int
     planned: Planned
     needs: Needs
     flight: Flight
     scratch: Path
     holds: ExitStack
-    losses: int
     began: Event | None = field(default=None)
 
 
@@ -120,13 +120,14 @@ class ClusterRun:
         self._cluster = cluster
         self._display = display
         self._sent: dict[Flight, _Sent] = {}
-        self._losses: dict[Path, int] = {}
-        self._found: dict[Path, Record] = {}
+        self._losses: Counter[int] = Counter()
+        self._found: dict[int, Record] = {}
 
-    def __call__(self, runner: Runner, todo: Sequence[Planned]) -> dict[Path, Record]:
-        """A record for each of ``todo``, by its path there, whichever node's hardware is in its own path."""
+    def __call__(self, runner: Runner, todo: Sequence[Planned]) -> list[Record]:
+        """A record for each of ``todo``."""
         self._runner = runner
-        self._waiting = deque(todo)
+        self._todo = todo
+        self._waiting = deque(range(len(todo)))
         if todo:
             self._display.running("starting on the nodes")
         try:
@@ -137,34 +138,38 @@ class ClusterRun:
             executor.cancel(list(self._sent))
             for sent in self._sent.values():
                 sent.holds.close()
-        return self._found
+        return [self._found[place] for place in range(len(todo))]
 
     def _send_some(self) -> None:
         """As many as there is room for, and one more, so that no node waits for this process."""
         for _ in range(len(self._waiting)):
             if len(self._sent) > self._cluster.room(self._request.threads):
                 return
-            planned = self._waiting.popleft()
-            if not self._send(planned):
-                self._waiting.append(planned)  # another harness has it, or it is on its way under another label
+            place = self._waiting.popleft()
+            if not self._send(place, self._todo[place]):
+                self._waiting.append(place)  # another harness has it, or it is on its way under another label
 
-    def _send(self, planned: Planned) -> bool:
+    def _send(self, place: int, planned: Planned) -> bool:
         """Send the cell, or record it where that is not needed; False where it has to wait."""
         with ExitStack() as stack:
             on_machines = [planned.on(machine, self._request) for machine in self._request.machines]
             for key in sorted({each.cell.key for each in on_machines}):
-                if not stack.enter_context(locks.held(self._request.results, key[:32], wait=False)):
+                if not stack.enter_context(locks.held(self._request.results, key[:32])):
                     return False
             if (record := self._recorded(planned, on_machines)) is not None:
-                self._found[planned.path] = record
+                self._found[place] = record
                 return True
             needs = Needs.of(planned.cell, self._request.limits)
             if not self._cluster.can_hold(needs):
-                self._found[planned.path] = self._runner.skip(planned, self._cluster.cannot_hold(needs))
+                self._found[place] = self._runner.skip(planned, self._cluster.cannot_hold(needs))
                 return True
             name = planned.cell.key[:16]
             scratch = stack.enter_context(records.scratch_folder(self._request.results, name))
-            self._take_off(planned, needs, scratch, stack.pop_all())
+            request = self._runner.cell_request(planned.cell, scratch, self._runner.wanted(planned))
+            alone = self._cluster.alone(self._request.threads)
+            job = self._cluster.job(request, self._request.limits, planned.cell, scratch, alone)
+            flight = self._cluster.start(job, needs)
+            self._sent[flight] = _Sent(place, planned, needs, flight, scratch, stack.pop_all())
         return True
 
     def _recorded(self, planned: Planned, on_machines: Sequence[Planned]) -> Record | None:
@@ -172,23 +177,15 @@ class ClusterRun:
         if (record := self._runner.of_another_harness(planned)) is not None:
             return record
         for each in on_machines:
-            if each.known is not None:
+            if each.known is not None and each.known.data["split"] == each.cell.meta["split"]:
                 self._display.finished(each.cell.name, each.known, "by another harness")
                 return each.known
         return next(filter(None, map(self._runner.without_measuring, on_machines)), None)
 
-    def _take_off(self, planned: Planned, needs: Needs, scratch: Path, holds: ExitStack) -> None:
-        request = self._runner.cell_request(planned.cell, scratch, self._runner.wanted(planned))
-        alone = self._cluster.alone(self._request.threads)
-        job = self._cluster.job(request, self._request.limits, planned.cell, scratch, alone)
-        losses = self._losses.get(planned.path, 0)
-        flight = self._cluster.start(job, needs)
-        self._sent[flight] = _Sent(planned, needs, flight, scratch, holds, losses)
-
     def _follow(self) -> None:
         if not self._sent:
             if self._waiting:
-                self._display.running(f"waiting for another harness: {self._waiting[0].cell.name}")
+                self._display.running(f"waiting for another harness: {self._todo[self._waiting[0]].cell.name}")
                 time.sleep(OTHER_HARNESS_S)
             return
         ready = executor.wait_for_flights(list(self._sent))
@@ -217,10 +214,10 @@ class ClusterRun:
             executor.refuse_unfit(ending)
             if ending.status == executor.UNSEEN:
                 self._cluster.pack(planned.cell.preparation.folder)
-                self._waiting.appendleft(planned)
-            elif ending.status == LOST and sent.losses + 1 < MAX_LOSSES:
-                self._losses[planned.path] = sent.losses + 1
-                self._waiting.appendleft(planned)
+                self._waiting.appendleft(sent.place)
+            elif ending.status == LOST and self._losses[sent.place] + 1 < MAX_LOSSES:
+                self._losses[sent.place] += 1
+                self._waiting.appendleft(sent.place)
                 self._display.lost(planned.cell.name, str(ending.reason))
             else:
                 self._record(sent, ending)
@@ -235,7 +232,7 @@ class ClusterRun:
         if sent.began is not None:
             planned = planned.on(sent.began["hardware"], self._request)
             untimed = None if sent.began["alone"] else SHARED
-        self._found[sent.planned.path] = self._runner.write(planned, ending, sent.scratch, untimed)
+        self._found[sent.place] = self._runner.write(planned, ending, sent.scratch, untimed)
 
     def _give_up_on_homeless(self) -> None:
         """Cells that wait for a node of which there is none any more."""
@@ -245,7 +242,7 @@ class ClusterRun:
                 del self._sent[sent.flight]
                 with sent.holds:
                     reason = self._cluster.cannot_hold(sent.needs)
-                    self._found[sent.planned.path] = self._runner.skip(sent.planned, reason)
+                    self._found[sent.place] = self._runner.skip(sent.planned, reason)
 
 
 def _append(file: Path, piece: bytes) -> None:

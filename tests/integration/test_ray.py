@@ -98,12 +98,12 @@ def no_orphans() -> Iterator[None]:
 
 def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any, tmp_path: Path) -> None:
     local = CommandLine(tmp_path / "local")
-    what = (*PLUGIN, "--algorithm", "popularity,als,raises", "--seeds", "2", "--keep-models")
+    what = (*PLUGIN, "--algorithm", "popularity,als,raises", "--keep-models")
     assert local.run(*what).code == 2
     ended = on_nodes(benchmarks, cluster, *what)
     assert ended.code == 2 and "Times were not measured" in " ".join(ended.out.split())
     here, there = read_records(local.results), read_records(benchmarks.results)
-    assert here.keys() == there.keys() and len(here) == 6
+    assert here.keys() == there.keys() and len(here) == 3
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
     for path, record in there.items():
         jsonschema.validate(record, schema)
@@ -118,13 +118,11 @@ def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any
     assert files and all(
         (benchmarks.results / file).read_bytes() == (local.results / file).read_bytes() for file in files
     )
-    assert len(list(benchmarks.results.glob("*/*/raises/*.log"))) == 2
+    assert len(list(benchmarks.results.glob("*/*/raises/*.log"))) == 1
 
     # What the other executor recorded is known, but for times that are wanted.
-    assert (
-        "4 of 4 cells are known"
-        in on_nodes(local, cluster, "--algorithm", "popularity,als", "--seeds", "2", "--keep-models").err
-    )
+    known = on_nodes(local, cluster, "--algorithm", "popularity,als", "--keep-models")
+    assert "2 of 2 cells are known" in known.err
     again = benchmarks.run("--algorithm", "popularity")
     assert "known" not in again.err
     assert read_records(benchmarks.results).keys() == there.keys()
@@ -134,7 +132,7 @@ def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: 
     victim = cluster.add_node(**NODE)
     process = benchmarks.start(
         *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", "--protocol", "leave-one-out"),
-        *("--executor", "ray", "--address", cluster.address, *PLUGIN, "--algorithm", "sleeps", "--seeds", "6"),
+        *("--executor", "ray", "--address", cluster.address, *PLUGIN, "--algorithm", "sleeps", "--seeds", "5"),
         *("--set", "sleeps.seconds=4", "--format", "json"),
     )
     wait_until(lambda: sum("benchmarks.worker" in " ".join(each.cmdline()) for each in processes_of_tasks()) >= 4)
@@ -143,10 +141,10 @@ def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: 
     assert process.returncode == 0, err
     assert "it starts again" in err
     (row,) = json.loads(out)  # and nothing else on standard output, whatever Ray has to say
-    assert row["seeds"] == list(range(6)) and row["status"] == "ok"
+    assert row["seeds"] == list(range(5)) and row["status"] == "ok"
     records = read_records(benchmarks.results)
-    assert sorted(record["seed"] for record in records.values()) == list(range(6))
-    assert err.count("✓") == 6
+    assert sorted(record["seed"] for record in records.values()) == list(range(5))
+    assert err.count("✓") == 5
 
 
 def test_ctrl_c_leaves_no_worker_and_the_next_run_goes_on(benchmarks: CommandLine, cluster: Any) -> None:
@@ -203,7 +201,7 @@ def test_a_node_without_the_drivers_cache_gets_the_split(benchmarks: CommandLine
         timeout=60,
     )
     try:
-        what = ("--algorithm", "sleeps", "--set", "sleeps.seconds=2", "--seeds", "5")
+        what = ("--algorithm", "sleeps", "--set", "sleeps.seconds=1", "--seeds", "5")
         assert on_nodes(benchmarks, cluster, *PLUGIN, *what).code == 0
     finally:
         for process in psutil.process_iter():
@@ -299,7 +297,6 @@ def test_paths_of_a_request_become_the_nodes() -> None:
     [
         (("--address", "auto"), "--executor ray"),
         (("--executor", "ray", "--address", "ray://there:10001"), "HOST:PORT"),
-        (("--executor", "ray", "--address", "auto"), "no such cluster"),
         (("--executor", "ray", "--address", "127.0.0.1:1"), "no cluster there"),
     ],
 )
