@@ -28,7 +28,7 @@ from datasets.errors import UserError
 if TYPE_CHECKING:
     from benchmarks.tuning import TuneRequest, TuneResult
 
-SHARED = "its node was shared with other cells"
+SHARED = "its machine was shared with other cells"
 
 
 def on_cluster(request: RunRequest, cluster: Cluster) -> RunRequest:

@@ -29,6 +29,8 @@ from benchmarks.executors.ray_node import UNSEEN as UNSEEN
 from benchmarks.plan import Cell
 from datasets.errors import UserError
 
+_SAME = "install there what is here (pip install -c constraints.txt), or take the node out of the cluster"
+
 _LOOK_S = 2.0
 """How often to ask which nodes are alive."""
 _UNWIND_S = 10.0
@@ -177,7 +179,8 @@ class Cluster:
             try:
                 self._described[node] = ray.get(answer)
             except ray.exceptions.RayTaskError as error:
-                raise _mistake_or_bug(error) from error
+                reason = f"{type(error.cause).__name__}: {error.cause}"
+                raise UserError(f"--executor ray: a node cannot run RecGauge: {reason}: {_SAME}") from error
             except ray.exceptions.RayError:  # it has gone meanwhile
                 self._described[node] = None
 
@@ -332,10 +335,7 @@ def wait_for_any(sessions: Sequence[ClusterSession]) -> None:
 def refuse_unfit(ending: Ending) -> None:
     """Raises UserError where a node must not measure."""
     if ending.status == UNFIT:
-        raise UserError(
-            f"--executor ray: a node cannot be used: {ending.reason}: install the same there "
-            "(pip install -c constraints.txt), or take the node out of the cluster"
-        )
+        raise UserError(f"--executor ray: a node cannot be used: {ending.reason}: {_SAME}")
 
 
 @contextlib.contextmanager
