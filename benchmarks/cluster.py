@@ -19,6 +19,7 @@ from benchmarks.executors import LOST, MAX_LOSSES
 from benchmarks.executors import ray as executor
 from benchmarks.executors.local import USER_MISTAKE, Ending, Event, Limits
 from benchmarks.executors.ray import Cluster, ClusterSession, Flight, Needs
+from benchmarks.executors.ray_node import UNSEEN
 from benchmarks.plan import Cell
 from benchmarks.progress import ManyDisplay, TuningDisplay
 from benchmarks.records import Record
@@ -212,7 +213,7 @@ class ClusterRun:
         planned = sent.planned
         with sent.holds:
             executor.refuse_unfit(ending)
-            if ending.status == executor.UNSEEN:
+            if ending.status == UNSEEN:
                 self._cluster.pack(planned.cell.preparation.folder)
                 self._waiting.appendleft(sent.place)
             elif ending.status == LOST and self._losses[sent.place] + 1 < MAX_LOSSES:

@@ -377,6 +377,8 @@ class _Owner:
         self._running: dict[Any, _Running] = {}
         self._again: list[tuple[Asked, int]] = []
         """Trials whose machine has gone, and how often."""
+        self._reported: set[tuple[int, int]] = set()
+        """Number of a trial and step, of each figure that the study knows."""
         self._finished = len(study.finished())
         self._spent = self._spent_before = study.spent()
         self._start = time.monotonic()
@@ -467,14 +469,20 @@ class _Owner:
                 self._starting_s += (trial.started - trial.sent) if trial.cold else 0.0
                 trial.session.limit(self._limit_of(trial))
             elif event["event"] == "validated":
-                stop = self._study.gives_up(trial.asked, event["step"], event["figure"])
-                trial.session.answer({"stop": stop})
+                trial.session.answer({"stop": self._gives_up(trial.asked, event["step"], event["figure"])})
         if ending is None and not _is_default(trial) and self._left() <= 0:
             trial.session.close()
             reason = f"stopped: the study's {self._budget.seconds:g} s are spent"
             ending = Ending("timeout", {"reason": reason}, trial.seconds, 0)
         if ending is not None:
             self._finish(trial, ending)
+
+    def _gives_up(self, asked: Asked, step: int, figure: float) -> bool:
+        """A trial that began again comes to the same steps: it was not given up there before."""
+        if (asked.trial.number, step) in self._reported:
+            return False
+        self._reported.add((asked.trial.number, step))
+        return self._study.gives_up(asked, step, figure)
 
     def _finish(self, trial: _Running, ending: Ending) -> None:
         del self._running[trial.session]

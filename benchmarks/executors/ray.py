@@ -24,8 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from benchmarks.environment import ROOT, digest
 from benchmarks.executors import LOST, ray_node
 from benchmarks.executors.local import POLL_S, Ending, Event, Limits
-from benchmarks.executors.ray_node import UNFIT, Job
-from benchmarks.executors.ray_node import UNSEEN as UNSEEN
+from benchmarks.executors.ray_node import UNFIT, UNSEEN, Job
 from benchmarks.plan import Cell
 from datasets.errors import UserError
 
@@ -244,11 +243,12 @@ class ClusterSession:
         self._warm = self._placed = False
         self._slot: Any = None
         self._place: Any = None
-        self._start_slot()
 
     @property
     def ready(self) -> bool:
-        """Whether it has a place on a node."""
+        """Whether it has a place on a node; the first time that this is asked it begins to look for one."""
+        if self._slot is None:
+            self._start_slot()
         if not self._placed:
             done, _ = ray.wait([self._place], timeout=0)
             if done and _is_alive(self._place):
@@ -309,6 +309,8 @@ class ClusterSession:
 
     def end(self) -> None:
         """Kill the worker and give the place back; one that has no place yet never gets it."""
+        if self._slot is None:
+            return
         with contextlib.suppress(ray.exceptions.RayError):
             if self._placed:
                 ray.get(self._slot.end.remote(), timeout=_UNWIND_S)
