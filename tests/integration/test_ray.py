@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,33 @@ def test_a_cell_with_a_machine_to_itself_is_timed(
     assert record["timings"]["fit_s"] and record["timings"]["rank_s"]
     assert not (tmp_path / ".ray").exists()  # a token there would change clusters that the user starts later
     assert not {process.pid for process in psutil.process_iter() if "raylet" in process.name()} - before
+
+
+def test_a_record_of_any_nodes_hardware_is_known(benchmarks: CommandLine) -> None:
+    from benchmarks.cli import _parser
+    from benchmarks.commands import _request
+    from benchmarks.environment import hardware
+    from benchmarks.run import plan_cells
+    from benchmarks.split_store import read_meta
+
+    what = ["--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--algorithm", "popularity"]
+    assert benchmarks.run(*what).code == 0
+    request = _request(_parser().parse_args(["run", "--results", str(benchmarks.results), *what]))
+    prepared = [(each, read_meta(each.folder) or {}) for each in request.preparations]
+    other = {**hardware(), "cpu": "another one"}
+    (alien,) = plan_cells(replace(request, machines=(other,)), prepared)
+    (either,) = plan_cells(replace(request, machines=(other, hardware())), prepared)
+    assert alien.known is None and either.known is not None
+    assert alien.cell.key != either.cell.key == either.known.data["key"]
+
+
+def test_a_node_with_other_packages_must_not_measure() -> None:
+    from benchmarks.environment import package_versions
+    from benchmarks.executors.ray_node import unfit
+
+    reason = unfit({**package_versions(["numpy"]), "scipy": "0.1"})
+    assert reason is not None and reason.startswith("scipy is 1.") and reason.endswith("there, 0.1 here")
+    assert unfit({"no-such-package": "1"}) == "no-such-package is not installed there, 1 here"
 
 
 def test_who_has_a_node_alone() -> None:
