@@ -157,6 +157,7 @@ class ClusterRun:
             for key in sorted({each.cell.key for each in on_machines}):
                 if not stack.enter_context(locks.held(self._request.results, key[:32])):
                     return False
+            wanted = [self._runner.begin(each) for each in on_machines]
             if (record := self._recorded(planned, on_machines)) is not None:
                 self._found[place] = record
                 return True
@@ -166,7 +167,7 @@ class ClusterRun:
                 return True
             name = planned.cell.key[:16]
             scratch = stack.enter_context(records.scratch_folder(self._request.results, name))
-            request = self._runner.cell_request(planned.cell, scratch, self._runner.wanted(planned))
+            request = self._runner.cell_request(planned.cell, scratch, wanted[0])
             alone = self._cluster.alone(self._request.threads)
             job = self._cluster.job(request, self._request.limits, planned.cell, scratch, alone)
             flight = self._cluster.start(job, needs)

@@ -9,9 +9,7 @@ through Ray's object store into the node's own cache.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +24,10 @@ from benchmarks.environment import ROOT, hardware, package_versions
 from benchmarks.executors.local import LOG, Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.run import MODEL, OUTCOMES, wrong_canaries
 from benchmarks.split_store import read_meta
-from datasets.cache import atomic_folder, cache_root
+from datasets.cache import atomic_folder, cache_root, read_sealed, write_sealed
 
+META = "meta.json"
+"""The sealed file of a prepared split, which is written last."""
 PLUGINS = "plugins"
 """Folder of the plug-ins in the code that the driver brings."""
 UNFIT = "unfit"
@@ -181,29 +181,31 @@ def _refusal(status: str, reason: str) -> Ending:
     return Ending(status, {"reason": reason}, 0.0, 0)
 
 
-def pack(split: Path) -> bytes:
-    """A prepared split's folder as one piece."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.add(split, arcname=".")
-    return buffer.getvalue()
+def pack(split: Path) -> dict[str, bytes]:
+    """The files of a prepared split's folder, by their names in it."""
+    files = [path for path in sorted(split.rglob("*")) if path.is_file() and path.name != META]
+    return {str(path.relative_to(split)): path.read_bytes() for path in files}
 
 
-def unpack(packed: bytes, target: Path) -> None:
+def unpack(packed: Mapping[str, bytes], meta: dict[str, Any], target: Path) -> None:
     """The folder ``target`` as it was packed; it appears whole, and once only however many want it."""
-    with atomic_folder(target) as folder, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
+    with atomic_folder(target) as folder:
+        for name, content in packed.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        write_sealed(folder, META, meta)  # with the times of these files
 
 
 def _split_here(split: Path, meta: dict[str, Any], packed: Sequence[ray.ObjectRef]) -> Path | None:
     """Where the split lies on this node: in a cache that it shares with the driver, or in its own."""
     own = cache_root() / "splits" / split.name
-    for folder in (split, own):
-        if read_meta(folder) == meta:
-            return folder
-    if not packed:
-        return None
-    unpack(ray.get(packed[0]), own)
+    with contextlib.suppress(OSError, ValueError):
+        if read_sealed(split, META) == meta:
+            return split
+    if read_meta(own) != meta:
+        if not packed:
+            return None
+        unpack(ray.get(packed[0]), meta, own)
     return own
 
 

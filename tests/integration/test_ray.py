@@ -21,13 +21,15 @@ import psutil
 import pytest
 from conftest import MISBEHAVING, ROOT, CommandLine, Finished
 
+from benchmarks.split_store import read_meta
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install -c constraints.txt '.[ray]'"
 )
 
 PLUGIN = ("--plugin", str(MISBEHAVING))
 TUNABLE = ROOT / "tests" / "plugins" / "tunable.py"
-TIMES = ("created", "wall_s", "timings", "memory")
+TIMES = ("created", "wall_s", "timings", "memory", "sha256")
 NODE = {"num_cpus": 1, "memory": 7 << 30, "object_store_memory": 100 << 20}
 OF_RAY = "RAY_kill_child_processes_on_worker_exit"
 """An environment variable of all that our tasks start."""
@@ -210,7 +212,8 @@ def test_a_node_without_the_drivers_cache_gets_the_split(benchmarks: CommandLine
                 process.kill()
     (split,) = cache.glob("splits/*")
     original = Path(os.environ["RECGAUGE_CACHE"], "splits", split.name)
-    files = [path.relative_to(original) for path in original.rglob("*") if path.is_file()]
+    assert read_meta(split) == read_meta(original) is not None
+    files = [path.relative_to(original) for path in original.rglob("*.npy")]
     assert files and all((split / file).read_bytes() == (original / file).read_bytes() for file in files)
     assert len(read_records(benchmarks.results)) == 5
 
@@ -273,12 +276,24 @@ def test_a_cell_with_a_machine_to_itself_is_timed(
     assert not {process.pid for process in psutil.process_iter() if "raylet" in process.name()} - before
 
 
+def test_a_split_comes_out_as_it_was_packed(benchmarks: CommandLine, tmp_path: Path) -> None:
+    from benchmarks.executors.ray_node import pack, unpack
+
+    assert benchmarks.run("--algorithm", "popularity").code == 0
+    split = max(Path(os.environ["RECGAUGE_CACHE"], "splits").glob("*/meta.json")).parent
+    meta = read_meta(split)
+    assert meta is not None
+    for _ in range(2):  # as of two tasks on one node
+        unpack(pack(split), meta, tmp_path / "node" / "split")
+    assert read_meta(tmp_path / "node" / "split") == meta
+    assert pack(tmp_path / "node" / "split") == pack(split)
+
+
 def test_a_record_of_any_nodes_hardware_is_known(benchmarks: CommandLine) -> None:
     from benchmarks.cli import _parser
     from benchmarks.commands import _request
     from benchmarks.environment import hardware
     from benchmarks.run import plan_cells
-    from benchmarks.split_store import read_meta
 
     what = ["--dataset", "synthetic-genres", "--protocol", "leave-one-out", "--algorithm", "popularity"]
     assert benchmarks.run(*what).code == 0
