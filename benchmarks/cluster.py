@@ -23,7 +23,7 @@ from benchmarks.executors.ray_node import UNSEEN
 from benchmarks.plan import Cell
 from benchmarks.progress import ManyDisplay, TuningDisplay
 from benchmarks.records import Record
-from benchmarks.run import OTHER_HARNESS_S, Planned, Runner, RunRequest, RunResult, execute
+from benchmarks.run import Planned, Runner, RunRequest, RunResult, execute
 from datasets.errors import UserError
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class ClusterRun:
         if not self._sent:
             if self._waiting:
                 self._display.running(f"waiting for another harness: {self._todo[self._waiting[0]].cell.name}")
-                time.sleep(OTHER_HARNESS_S)
+                time.sleep(locks.LOOK_AGAIN_S)
             return
         ready = executor.wait_for_flights(list(self._sent))
         for flight in ready:
