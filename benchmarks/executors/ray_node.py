@@ -20,11 +20,12 @@ from typing import Any
 
 import ray
 
+from benchmarks import locks
 from benchmarks.environment import ROOT, hardware, package_versions
 from benchmarks.executors.local import LOG, Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.run import MODEL, OUTCOMES, wrong_canaries
 from benchmarks.split_store import read_meta
-from datasets.cache import atomic_folder, cache_root, read_sealed, write_sealed
+from datasets.cache import atomic_folder, cache_root, remove, write_sealed
 
 META = "meta.json"
 """The sealed file of a prepared split, which is written last."""
@@ -199,13 +200,16 @@ def unpack(packed: Mapping[str, bytes], meta: dict[str, Any], target: Path) -> N
 def _split_here(split: Path, meta: dict[str, Any], packed: Sequence[ray.ObjectRef]) -> Path | None:
     """Where the split lies on this node: in a cache that it shares with the driver, or in its own."""
     own = cache_root() / "splits" / split.name
-    with contextlib.suppress(OSError, ValueError):
-        if read_sealed(split, META) == meta:
-            return split
-    if read_meta(own) != meta:
-        if not packed:
-            return None
-        unpack(ray.get(packed[0]), meta, own)
+    for folder in (split, own):
+        if read_meta(folder) == meta:
+            return folder
+    if not packed:
+        return None
+    files = ray.get(packed[0])
+    with locks.waited_for(cache_root(), own.name):
+        if read_meta(own) != meta:
+            remove(own)
+            unpack(files, meta, own)
     return own
 
 

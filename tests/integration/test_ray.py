@@ -136,7 +136,7 @@ def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: 
     process = benchmarks.start(
         *("run", "--results", str(benchmarks.results), "--dataset", "synthetic-genres", "--protocol", "leave-one-out"),
         *("--executor", "ray", "--address", cluster.address, *PLUGIN, "--algorithm", "sleeps", "--seeds", "5"),
-        *("--set", "sleeps.seconds=4", "--format", "json"),
+        *("--set", "sleeps.seconds=2", "--format", "json"),
     )
     wait_until(lambda: sum("benchmarks.worker" in " ".join(each.cmdline()) for each in processes_of_tasks()) >= 4)
     cluster.remove_node(victim, allow_graceful=False)
