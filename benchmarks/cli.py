@@ -38,6 +38,7 @@ examples:
   python -m benchmarks run --dataset my/ratings.csv --columns user=reader,item=article --items my/articles.csv
   python -m benchmarks run --dataset 'planted-genres[n_users=5000,n_ratings=100000]' --algorithm als,ease
   python -m benchmarks run --device cpu,cuda                each algorithm on each of these that it knows
+  python -m benchmarks run --executor ray --address auto    on all nodes of the Ray cluster that this machine is in
   python -m benchmarks tune --dataset ml-latest-small       the same budget for every algorithm, on validation rows
   python -m benchmarks leaderboard --format markdown
   python -m benchmarks report --results results/reference --out report.html
@@ -164,6 +165,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="save each fitted model beside its record, for recommend, similar and audience",
     )
     _add_tuned(run)
+    _add_executor(run)
     run.add_argument(
         "--profile", action="store_true", help="also print where each cell's seconds went, to standard error"
     )
@@ -200,7 +202,13 @@ def _add_tune(commands: argparse._SubParsersAction[_Parser]) -> None:
     tune.add_argument(
         "--pruner", choices=("median", "none"), default="median", help="what ends poor trials early (default: median)"
     )
-    tune.add_argument("--workers", type=_positive, default=1, metavar="N", help="trials at a time (default: 1)")
+    tune.add_argument(
+        "--workers",
+        type=_positive,
+        metavar="N",
+        help="trials at a time (default: 1; with --executor ray as many as the nodes have CPUs for)",
+    )
+    _add_executor(tune)
     tune.add_argument(
         "--storage", metavar="URL", help="a data base such as sqlite:///tuning.db (default: journals below --results)"
     )
@@ -604,6 +612,21 @@ def _add_machine(parser: argparse.ArgumentParser, of: str, budget: str) -> None:
     )
     for flag, unit in (("--time-limit", "SECONDS"), ("--memory-limit", "GIB")):
         parser.add_argument(flag, type=_positive_number, metavar=unit, help=f"of one {of}, instead of the budget's")
+
+
+def _add_executor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--executor",
+        choices=("local", "ray"),
+        default="local",
+        help="where workers run: local, one at a time on this machine, or ray, on all nodes of a Ray cluster "
+        "(default: local)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of the Ray cluster, or auto: the one that this machine is a node of (default: one of this machine alone)",
+    )
 
 
 def _add_one_device(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from algorithms.registry import ALGORITHMS, TUNED
@@ -14,7 +15,8 @@ from benchmarks import compare as comparison
 from benchmarks import leaderboard as boards
 from benchmarks import plan, records
 from benchmarks.cli import NOTHING_MEASURED, OK, PROTOCOL_FLAGS, SOME_FAILED
-from benchmarks.environment import require_our_datasets_package
+from benchmarks.environment import package_version, require_our_datasets_package
+from benchmarks.executors.ray_variables import set_variables
 from benchmarks.plugins import load_plugin
 from benchmarks.profiling import profile
 from benchmarks.progress import Display, TuningDisplay
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Measure what is not known yet, print the tables of this run's cells."""
     require_our_datasets_package()
+    _require_executor(options)
     request = _request(options)
     if options.dry_run:
         return _dry_run(request)
     try:
-        result = execute(request, Display())
+        on_ray = options.executor == "ray"
+        result = _cluster(options.address).run(request, options.address) if on_ray else execute(request, Display())
     except NothingMeasured as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
@@ -51,18 +55,37 @@ def run(options: argparse.Namespace) -> int:
 def tune(options: argparse.Namespace) -> int:
     """Search every algorithm's options on validation rows, print what was found and spent."""
     require_our_datasets_package()
+    _require_executor(options)
     request = _tune_request(options)
     from benchmarks import tuning
 
     if options.dry_run:
         return _dry_tune(request)
     try:
-        result = tuning.execute(request, TuningDisplay())
+        if options.executor == "ray":
+            result = _cluster(options.address).tune(request, options.address)
+        else:
+            result = tuning.execute(request, TuningDisplay())
     except NothingMeasured as error:
         print(f"recgauge: {error}", file=sys.stderr)
         return NOTHING_MEASURED
     print(tuning.table(result))
     return SOME_FAILED if result.failed else OK
+
+
+def _require_executor(options: argparse.Namespace) -> None:
+    """Raises UserError where the executor asked for is not here."""
+    if options.executor != "ray" and options.address is not None:
+        raise UserError(f"--address {options.address}: of a Ray cluster: add --executor ray")
+    if options.executor == "ray" and package_version("ray") is None:
+        raise UserError(f"--executor ray: ray is not installed: {plan.install_command('ray')}")
+
+
+def _cluster(address: str | None) -> ModuleType:
+    set_variables(own_cluster=address is None)
+    from benchmarks import cluster  # loads Ray, which nothing else needs
+
+    return cluster
 
 
 def prepare(options: argparse.Namespace) -> int:

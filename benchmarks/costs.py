@@ -8,8 +8,9 @@ from typing import Any
 
 from benchmarks.records import EXTERNAL, Record
 
+_TIMES = ("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", "pairs_per_s", "p50_ms", "p99_ms")
 _NAMES = (
-    *("fit_s", "search_s", "train_per_s", "samples_per_s", "users_per_s", "pairs_per_s", "p50_ms", "p99_ms"),
+    *_TIMES,
     *("peak_rss_bytes", "peak_gpu_bytes", "gpu_process_bytes", "model_bytes"),
 )
 
@@ -26,6 +27,17 @@ def of_records(group: list[Record]) -> dict[str, Any]:
         reported = [seconds for record in group if (seconds := record.data[EXTERNAL]["fit_s"]) is not None]
         cost["fit_s"] = _range(reported) if reported else None
         return cost
+    memory = [record.data["memory"] for record in group]
+    cost["peak_rss_bytes"] = _highest(memory, "peak_rss_fit_bytes", "peak_rss_score_bytes")
+    for name in ("peak_gpu_bytes", "gpu_process_bytes", "model_bytes"):
+        cost[name] = _highest(memory, name)
+    timed = [record for record in group if record.untimed is None]
+    return cost | _times(timed) if timed else cost
+
+
+def _times(group: list[Record]) -> dict[str, Any]:
+    """Seconds of fits, and rates."""
+    cost: dict[str, Any] = {}
     timings = [record.data["timings"] for record in group]
     fits = [seconds for timing in timings for seconds in timing["fit_s"]]
     cost["fit_s"] = _range(fits)
@@ -40,20 +52,17 @@ def of_records(group: list[Record]) -> dict[str, Any]:
             if timing["samples_per_epoch"]
         ]
     )
-    cost |= _inference(timings)
-    memory = [record.data["memory"] for record in group]
-    cost["peak_rss_bytes"] = _highest(memory, "peak_rss_fit_bytes", "peak_rss_score_bytes")
-    for name in ("peak_gpu_bytes", "gpu_process_bytes", "model_bytes"):
-        cost[name] = _highest(memory, name)
-    return cost
+    return cost | _inference(timings)
 
 
-def not_measured(cost: dict[str, Any], device: str, external: bool = False) -> dict[str, str]:
-    """Why a figure is null, for each that is."""
+def not_measured(
+    cost: dict[str, Any], device: str, external: bool = False, untimed: str | None = None
+) -> dict[str, str]:
+    """Why a figure is null, for each that is. ``untimed``: why the records have no seconds, if so."""
     null = [name for name, value in cost.items() if value is None]
     if external:
         return dict.fromkeys(null, "the answers were made elsewhere, what they cost was not measured")
-    if cost["fit_s"] is None:
+    if cost["fit_s"] is None and untimed is None:
         return dict.fromkeys(null, "nothing was measured")
     ranks_nothing = "the protocol ranks nothing"
     single = "the suite clock measures it" if cost["pairs_per_s"] is None else ranks_nothing
@@ -69,6 +78,8 @@ def not_measured(cost: dict[str, Any], device: str, external: bool = False) -> d
         "gpu_process_bytes": gpu,
         "model_bytes": "the model cannot be saved, or the record is an older one",
     }
+    if untimed is not None and cost["fit_s"] is None:
+        reasons |= dict.fromkeys(_TIMES, untimed)
     return {name: reasons[name] for name in null}
 
 

@@ -319,7 +319,7 @@ def _row(group: list[Record], metrics: Figures, spread: float | None, results: P
     worst = min(group, key=lambda record: _WORST_FIRST.index(record.status))
     measured = [record for record in group if record.status == "ok"]
     cost = costs.of_records(measured)
-    not_measured = costs.not_measured(cost, first["device"], _is_external(group))
+    not_measured = costs.not_measured(cost, first["device"], _is_external(group), _untimed(measured))
     if spread is None:
         not_measured["spread"] = "needs two model seeds"
     unanswered = {name: why for record in group for name, why in _external(record).get("not_measured", {}).items()}
@@ -364,6 +364,12 @@ def _files(group: list[Record], cost: dict[str, Any]) -> dict[str, Any]:
 
 def _ranked_users(record: Record) -> int:
     return int((record.data["timings"] or _external(record))["ranked_users"])
+
+
+def _untimed(group: list[Record]) -> str | None:
+    """Why no record of a row has seconds, or None."""
+    reasons = [record.untimed for record in group]
+    return None if None in reasons else next(iter(reasons), None)
 
 
 def _busy(record: Record) -> list[str]:

@@ -26,7 +26,6 @@ from benchmarks.environment import (
     file_digest,
     gpu_obstacle,
     hardware,
-    hardware_fingerprint,
     package_version,
     package_versions,
     worker_variables,
@@ -94,6 +93,8 @@ class AlgorithmChoice:
     """The study behind ``config``, for the record, where that is the preset ``tuned``: see ``tuned.py``."""
     unusable: str | None = None
     """Why there is no configuration for this split, or none that may be used on it."""
+    gpus: tuple[str, ...] | None = None
+    """The GPUs of a cluster's nodes, where its cells run there; None: this machine's are asked."""
 
     @cached_property
     def adapter(self) -> type[Recommender]:
@@ -115,6 +116,8 @@ class AlgorithmChoice:
             return f"{self.spec.name} runs on {', '.join(self.spec.devices)}, not on {device}"
         if device == "cpu":
             return None
+        if self.gpus is not None:  # whether a framework can use them, the nodes' workers find out
+            return None if self.gpus else "no node of the cluster has a GPU"
         if not hardware()["gpus"]:
             return "no GPU here: nvidia-smi finds none"
         needed = self.spec.packages_of(self.config, device)
@@ -191,6 +194,8 @@ class Cell:
     seed: int
     threads: int
     device: str
+    machine: dict[str, Any] = field(default_factory=hardware, repr=False)
+    """``hardware()`` of where it runs: of this machine, or of a cluster's node."""
 
     @property
     def name(self) -> str:
@@ -227,7 +232,7 @@ class Cell:
                 "seed": self.seed,
                 "threads": self.threads,
                 "device": self.device,
-                "hardware": hardware_fingerprint(),
+                "hardware": digest(self.machine),
                 "packages": self.packages,
                 "sources": [self.choice.sources, _folder_digest("protocols")],
                 "support": self.choice.spec.support,

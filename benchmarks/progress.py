@@ -86,6 +86,42 @@ class Display:
         self._console.print(line, markup=False, soft_wrap=True)
 
 
+class ManyDisplay(Display):
+    """Several cells at a time: a line for each, with its own steps."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._cells: dict[str, tuple[float, str]] = {}
+        """Name of a running cell -> when it began, and its step."""
+
+    def began(self, name: str) -> None:
+        """A node has taken up the cell."""
+        self._name = ""
+        self._cells[name] = time.monotonic(), ""
+
+    def progress(self, name: str, phase: str, step: int, total: int) -> None:
+        """A running cell's own progress."""
+        began, _ = self._cells.get(name, (time.monotonic(), ""))
+        self._cells[name] = began, f"{phase} {step}/{total}"
+
+    def lost(self, name: str, reason: str) -> None:
+        """A running cell has to start again."""
+        self._cells.pop(name, None)
+        self._print(f"↻ {name}: {reason}: it starts again")
+
+    def finished(self, name: str, record: Record, how: str = "") -> None:
+        self._cells.pop(name, None)
+        super().finished(name, record, how)
+
+    def _render(self) -> Group:
+        if not self._cells:
+            return super()._render()
+        done, now = self._known + self._done, time.monotonic()
+        lines = [f"[{done}/{self._total}] {len(self._cells)} running{self._time_left()}"]
+        lines += [f"  {name}  {step}  {now - began:.0f} s" for name, (began, step) in sorted(self._cells.items())]
+        return Group(*(Text(line, style="bold", overflow="ellipsis", no_wrap=True) for line in lines))
+
+
 class TuningDisplay(Display):
     """The running study: its trials, the best value so far, the seconds left."""
 

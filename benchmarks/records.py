@@ -74,6 +74,11 @@ class Record:
         return EXTERNAL in self.data
 
     @property
+    def untimed(self) -> str | None:
+        """Why a measured cell has no seconds, or None where it has them."""
+        return (self.data["timings"] or {}).get("not_measured")
+
+    @property
     def cell_identity(self) -> str:
         """Equal for an older and a newer record of the same cell, whatever code made them.
 
@@ -135,10 +140,18 @@ class Wanted:
             return self
         timings = record.data["timings"]
         return Wanted(
-            max(self.repeats, len(timings["fit_s"])),
+            max(self.repeats, len(timings["fit_s"] or ())),
             self.throughput or bool(timings["throughput"]),
             self.model or record.data["model"] is not None,
         )
+
+
+_SECONDS = ("fit_s", "search_s", "pairs_s", "rank_s", "throughput", "host", "stages")
+
+
+def without_seconds(timings: dict[str, Any], reason: str) -> dict[str, Any]:
+    """A record's ``timings`` where a machine was shared: the counts, and why there are no seconds."""
+    return {**timings, **dict.fromkeys(_SECONDS), "not_measured": reason}
 
 
 def satisfies(record: Record | None, key: str, wanted: Wanted) -> bool:
@@ -149,7 +162,7 @@ def satisfies(record: Record | None, key: str, wanted: Wanted) -> bool:
     if record is None or record.status != "ok" or record.data["key"] != key:
         return False
     timings = record.data["timings"]
-    if timings is None or len(timings["fit_s"]) < wanted.repeats:
+    if timings is None or len(timings["fit_s"] or ()) < wanted.repeats:
         return False
     if wanted.throughput and not timings["throughput"]:
         return False

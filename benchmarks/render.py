@@ -190,7 +190,7 @@ def _has_speed(table: Table) -> bool:
 
 
 def _speed_cells(table: Table, break_: str) -> _Cells:
-    """A row for each ok row that was measured here; ``break_`` stands between a header's words."""
+    """A row for each row whose times were measured here; ``break_`` stands between a header's words."""
 
     def cost(name: str, form: Callable[[Any], str]) -> Callable[[Row], str]:
         return lambda row: optional_text(form, row["cost"][name])
@@ -208,7 +208,7 @@ def _speed_cells(table: Table, break_: str) -> _Cells:
         _Column(f"model{break_}MiB", cost("model_bytes", model_size_text)),
         _Column(f"GPU{break_}MiB", cost("peak_gpu_bytes", mebibytes_text)),
     ]
-    ok = [row for row in table.rows if row["status"] == "ok" and not row["external"]]
+    ok = [row for row in table.rows if row["cost"]["fit_s"] is not None and not row["external"]]
     cells = [[column.text(row) for column in columns] for row in ok]
     filled = [index for index in range(len(columns)) if any(line[index] for line in cells)]
     return [columns[index].header for index in filled], [[line[index] for index in filled] for line in cells]
@@ -224,7 +224,19 @@ def _notes_on_speed(table: Table) -> list[str]:
             f"was seen, {BATCH:,} users at a time; p50, p99: for one user. model: all that is saved."
         )
     busy = [f"{row_name(row)} ({', '.join(row['busy'])})" for row in table.rows if row["busy"]]
-    return [*notes, f"Times are doubtful, the machine was busy: {', '.join(busy)}."] if busy else notes
+    notes += [f"Times are doubtful, the machine was busy: {', '.join(busy)}."] if busy else []
+    return notes + _notes_on_untimed(table)
+
+
+def _notes_on_untimed(table: Table) -> list[str]:
+    """Which rows have no times though they were measured, and why."""
+    untimed = [row for row in table.rows if row["status"] == "ok" and not row["external"] and not row["cost"]["fit_s"]]
+    reasons = {row_name(row): row["not_measured"]["fit_s"] for row in untimed}
+    if not reasons:
+        return []
+    every = len(reasons) == len(table.rows) and len(set(reasons.values())) == 1
+    names = [f"{name}: {reason}" for name, reason in reasons.items()]
+    return [f"Times were not measured: {next(iter(reasons.values())) if every else ', '.join(names)}."]
 
 
 def _metric_interval(name: str) -> Callable[[Row], str]:

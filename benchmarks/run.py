@@ -7,8 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -19,8 +19,8 @@ from benchmarks import locks, records, tuned
 from benchmarks.environment import (
     ROOT,
     commit,
+    digest,
     hardware,
-    hardware_fingerprint,
     without_paths,
     worker_variables,
 )
@@ -33,6 +33,8 @@ from benchmarks.split_store import read_meta
 from datasets.cache import cache_root
 from datasets.errors import UserError
 
+OUTCOMES, MODEL = "outcomes.npz", "model"
+"""What a cell's worker leaves in its scratch folder: the side file, and the folder of the fitted model."""
 LOG_TAIL_BYTES = 1 << 20
 """What is kept of a failed worker's log: its end."""
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
@@ -74,11 +76,20 @@ class RunRequest(PrepareRequest):
     """Save each fitted model beside its record."""
     tuned: Path = Path("results/tuned")
     """Folder of tuned configurations."""
+    machines: tuple[dict[str, Any], ...] = ()
+    """``hardware()`` of the nodes on any of which a cell may run; empty: of this machine."""
+    timed: bool = True
+    """Whether cells have their machine to themselves, so that records must have times."""
 
     @property
     def wanted(self) -> Wanted:
-        """What each record has to hold."""
+        """What each record is to hold."""
         return Wanted(self.repeats, self.throughput, self.keep_models)
+
+    @property
+    def needed(self) -> Wanted:
+        """What a record has to hold so that its cell need not run again."""
+        return self.wanted if self.timed else Wanted(repeats=0, model=self.keep_models)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,16 @@ class Planned:
     path: Path
     seen: Record | None
     satisfied: bool
+
+    @staticmethod
+    def of(cell: Cell, request: RunRequest) -> Planned:
+        path = _record_path(request.results, cell, cell.choice.label == TUNED)
+        seen = records.read(path)
+        return Planned(cell, path, seen, _satisfies(seen, cell, request))
+
+    def on(self, machine: dict[str, Any], request: RunRequest) -> Planned:
+        """The same cell on another machine: another key, another record."""
+        return Planned.of(replace(self.cell, machine=machine), request)
 
     @property
     def known(self) -> Record | None:
@@ -115,8 +136,8 @@ class RunResult:
     """Whether a cell or a split failed."""
 
 
-def execute(request: RunRequest, display: Display) -> RunResult:
-    """Run what is not known yet.
+def execute(request: RunRequest, display: Display, run_all: RunAll | None = None) -> RunResult:
+    """Run what is not known yet, on this machine or wherever ``run_all`` runs cells.
 
     Raises:
         UserError: bad input, found before any training; nothing is written then.
@@ -125,13 +146,13 @@ def execute(request: RunRequest, display: Display) -> RunResult:
     for folder in (request.results, cache_root()):
         records.sweep_scratch(folder)
     with LocalExecutor() as executor, display:
-        runner = _Runner(request, executor, display)
+        runner = Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
         todo = [each for each in planned if each.known is None]
         display.start(len(planned), len(planned) - len(todo))
         if any(each.cell.cannot_run(request.limits) is None for each in todo):
             runner.check_canaries()
-        measured = iter(runner.run_all(todo))
+        measured = iter(runner.run_all(todo) if run_all is None else run_all(runner, todo))
         found = [each.known or next(measured) for each in planned]
         failed = runner.failed or any(record.status not in ("ok", "skipped") for record in found)
         return RunResult(found, {**request.not_measured, **runner.not_measured}, failed)
@@ -159,7 +180,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
     """
     records.sweep_scratch(cache_root())
     with LocalExecutor() as executor, display:
-        runner = _Runner(request, executor, display)
+        runner = Runner(request, executor, display)
         prepared = runner.prepare_all()
         for reason in runner.not_measured.values():
             raise UserError(reason)
@@ -185,17 +206,19 @@ def plan_cells(request: RunRequest, prepared: Iterable[tuple[Preparation, dict[s
             if chosen.label == TUNED:
                 choice = tuned.for_split(chosen, preparation, meta, request.tuned)
             for device, seed in product(choice.devices(request.devices), request.seeds):
-                cell = Cell(choice, preparation, meta, seed, request.threads, device)
-                path = _record_path(request.results, cell, choice.label == TUNED)
-                seen = records.read(path)
+                anywhere = [
+                    Planned.of(Cell(choice, preparation, meta, seed, request.threads, device, machine), request)
+                    for machine in request.machines or (hardware(),)
+                ]
+                known = next((each for each in anywhere if each.satisfied), anywhere[0])
                 # Two labels of one configuration are one row.
-                planned.setdefault((preparation.name, path), Planned(cell, path, seen, _satisfies(seen, cell, request)))
+                planned.setdefault((preparation.name, anywhere[0].path), known)
     return list(planned.values())
 
 
 def _satisfies(record: Record | None, cell: Cell, request: RunRequest) -> bool:
     """Whether the record is all that is asked of the cell; another study may come to the same configuration."""
-    if record is None or not records.satisfies(record, cell.key, request.wanted):
+    if record is None or not records.satisfies(record, cell.key, request.needed):
         return False
     return bool(record.data["algorithm"].get("tuned") == cell.choice.tuned)
 
@@ -287,7 +310,7 @@ class _Preparer:
         return None
 
 
-class _Runner(_Preparer):
+class Runner(_Preparer):
     """One run's workers: preparations, canaries, cells."""
 
     _request: RunRequest
@@ -307,12 +330,12 @@ class _Runner(_Preparer):
                 planned = todo[place]
                 with locks.held(self._request.results, planned.cell.key[:32]) as ours:
                     if ours:
-                        found[place] = self._of_another_harness(planned) or self.run_cell(planned)
+                        found[place] = self.of_another_harness(planned) or self.run_cell(planned)
             if len(found) == before:
                 self._wait_for_another(todo[left[0]].cell.name)
         return [found[place] for place in range(len(todo))]
 
-    def _of_another_harness(self, planned: Planned) -> Record | None:
+    def of_another_harness(self, planned: Planned) -> Record | None:
         """What has been recorded since the plan was made, a failure too: it is of this very moment."""
         record = records.read(planned.path)
         if record is None or (planned.seen is not None and record.data == planned.seen.data):
@@ -327,40 +350,65 @@ class _Runner(_Preparer):
 
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
+        wanted = self.begin(planned)
+        if (record := self.without_measuring(planned)) is not None:
+            return record
         cell = planned.cell
+        self._display.running(cell.name)
+        with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
+            ending = self.measure(cell, scratch, scratch / OUTCOMES, wanted)
+            return self.write(planned, ending, scratch)
+
+    def without_measuring(self, planned: Planned) -> Record | None:
+        """The record of a cell that cannot run, or that has been measured under another label; else None."""
+        cell = planned.cell
+        if (reason := cell.cannot_run(self._request.limits)) is not None:
+            return self.skip(planned, reason)
+        if (same := self._same_measurement(cell)) is None:
+            return None
+        record = self._relabelled(same, planned)
+        self._display.finished(cell.name, record)
+        return record
+
+    def skip(self, planned: Planned, reason: str) -> Record:
+        """Record that the cell cannot run, and why."""
+        ending = Ending("skipped", {"reason": reason}, 0.0, 0)
+        with records.writing(self._request.results):
+            record = records.write(planned.path, self._record(planned.cell, ending, {}), side=None, log=None)
+        self._display.finished(planned.cell.name, record)
+        return record
+
+    def begin(self, planned: Planned) -> Wanted:
+        """What is to be measured: what is wanted, and what the cell's record holds already. What is damaged in its
+        place is set aside."""
         held = records.read(planned.path)  # its side file or model may be damaged all the same
         with records.writing(self._request.results):
             records.set_aside_damaged(planned.path)
-        reason = cell.cannot_run(self._request.limits)
-        if reason is not None:
-            ending = Ending("skipped", {"reason": reason}, 0.0, 0)
-            with records.writing(self._request.results):
-                record = records.write(planned.path, self._record(cell, ending, {}), side=None, log=None)
-            self._display.finished(cell.name, record)
-            return record
-        if (same := self._same_measurement(cell)) is not None:
-            record = self._relabelled(same, planned)
-            self._display.finished(cell.name, record)
-            return record
-        self._display.running(cell.name)
-        with records.scratch_folder(self._request.results, cell.key[:16]) as scratch:
-            side, model = scratch / "outcomes.npz", scratch / "model"
-            wanted = self._request.wanted.and_what(held, cell.key)
-            ending = self.measure(cell, scratch, side, wanted)
-            failed = ending.status != "ok"
-            data = self._record(cell, ending, cell.variables)
-            with records.writing(self._request.results):
-                log = _log_of_failure(scratch, ending) if failed else None
-                kept = model if model.is_dir() and not failed else None
-                record = records.write(planned.path, data, side=None if failed else side, log=log, model=kept)
-        self._display.finished(cell.name, record)
+        return self._request.wanted.and_what(held, planned.cell.key)
+
+    def write(self, planned: Planned, ending: Ending, scratch: Path, untimed: str | None = None) -> Record:
+        """Record a cell whose worker has ended, and left in ``scratch`` what it had to leave.
+
+        ``untimed``: why its seconds mean nothing, if so; they are left out then.
+        """
+        if untimed is not None and ending.event.get("timings") is not None:
+            event = {**ending.event, "timings": records.without_seconds(ending.event["timings"], untimed)}
+            ending = replace(ending, event=event)
+        failed, model = ending.status != "ok", scratch / MODEL
+        data = self._record(planned.cell, ending, planned.cell.variables)
+        with records.writing(self._request.results):
+            log = _log_of_failure(scratch, ending) if failed else None
+            kept = model if model.is_dir() and not failed else None
+            side = None if failed else scratch / OUTCOMES
+            record = records.write(planned.path, data, side=side, log=log, model=kept)
+        self._display.finished(planned.cell.name, record)
         return record
 
     def _same_measurement(self, cell: Cell) -> Record | None:
         """Of this very configuration, as tuned or under another label: tuning may well find the default best."""
         for is_tuned in (False, True):
             record = records.read(_record_path(self._request.results, cell, is_tuned))
-            if record is not None and records.satisfies(record, cell.key, self._request.wanted):
+            if record is not None and records.satisfies(record, cell.key, self._request.needed):
                 return record
         return None
 
@@ -371,7 +419,7 @@ class _Runner(_Preparer):
         with records.scratch_folder(results, planned.cell.key[:16]) as scratch, records.writing(results):
             side = Path(shutil.copy(records.side_file(same), scratch))
             kept = records.model_folder(same)
-            model = None if kept is None else Path(shutil.copytree(kept, scratch / "model"))
+            model = None if kept is None else Path(shutil.copytree(kept, scratch / MODEL))
             return records.write(planned.path, data, side, log=None, model=model)
 
     def measure(self, cell: Cell, scratch: Path, side: Path, wanted: Wanted) -> Ending:
@@ -380,10 +428,11 @@ class _Runner(_Preparer):
         Where it ends ``ok``, outcomes are in the file ``side`` and, if wanted and possible, the model is in the folder
         ``scratch/model``.
         """
-        request, respond = self._cell_request(cell, scratch, wanted), self._responder(cell, side)
+        request, respond = self.cell_request(cell, scratch, wanted), self._responder(cell, side)
         return self._executor.run(request, self._request.limits, cell.variables, scratch, respond)
 
-    def _cell_request(self, cell: Cell, scratch: Path, wanted: Wanted) -> Event:
+    def cell_request(self, cell: Cell, scratch: Path, wanted: Wanted) -> Event:
+        """What its worker is asked."""
         request = self._request
         return {
             "kind": "cell",
@@ -402,7 +451,7 @@ class _Runner(_Preparer):
             "repeats": wanted.repeats,
             "compact": self._request.compact,
             "throughput": wanted.throughput,
-            "model": str(scratch / "model") if wanted.model else None,
+            "model": str(scratch / MODEL) if wanted.model else None,
             "began": time.monotonic(),
             "calibrate": cell.choice.spec.support[cell.preparation.protocol.task] == CALIBRATED,
         }
@@ -445,8 +494,8 @@ class _Runner(_Preparer):
                 "seconds": self._request.limits.seconds,
                 "memory_bytes": self._request.limits.memory_bytes,
             },
-            "hardware": hardware(),
-            "hardware_fingerprint": hardware_fingerprint(),
+            "hardware": cell.machine,
+            "hardware_fingerprint": digest(cell.machine),
             "environment": {
                 "packages": cell.packages,
                 "variables": variables,
@@ -454,6 +503,10 @@ class _Runner(_Preparer):
                 "code": cell.choice.sources,
             },
         }
+
+
+RunAll = Callable[[Runner, Sequence[Planned]], list[Record]]
+"""Gives a record for each planned cell."""
 
 
 def _algorithm(cell: Cell) -> dict[str, Any]:

@@ -11,17 +11,18 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from algorithms.config import resolve_config
 from algorithms.registry import CALIBRATED
 from benchmarks import locks, records, tuned
 from benchmarks.environment import ROOT, commit, digest, file_digest
+from benchmarks.executors import LOST, MAX_LOSSES
 from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, TuningBudget
 from benchmarks.progress import TuningDisplay
@@ -60,7 +61,8 @@ class TuneRequest(PrepareRequest):
     pruner: str
     storage: str | None
     """URL of a data base; None for a journal file below ``results``."""
-    workers: int
+    workers: int | None
+    """Trials at a time; None for as many as the executor takes."""
     results: Path
     tuned: Path
 
@@ -163,8 +165,53 @@ class TuneResult:
     """Whether a study or a split failed."""
 
 
-def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
-    """Run what the budget still allows, write the winners.
+class Slots(Protocol):
+    """Where trials run: sessions, each with a warm worker. ``cluster.py`` has those on other machines."""
+
+    number: int
+    """How many sessions there is room for, where the request does not say how many."""
+
+    def opened(self, cell: Cell, scratch: Path) -> AbstractContextManager[Any]:
+        """A session for trials in the cell's environment; its worker is killed in the end."""
+
+    def ready(self, session: Any) -> bool:
+        """Whether a trial can begin there now."""
+
+    def send(self, session: Any, cell: Cell, request: Event, limits: Limits) -> None:
+        """Begin the cell's trial."""
+
+    def wait_for_any(self, sessions: Iterable[Any]) -> None:
+        """Wait until one of the busy sessions has something to ``poll``, or for a moment."""
+
+
+class LocalSlots:
+    """Workers on this machine."""
+
+    number = 1
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self._executor = executor
+
+    @contextmanager
+    def opened(self, cell: Cell, scratch: Path) -> Iterator[Session]:
+        session = self._executor.session(cell.variables, scratch)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def ready(self, session: Session) -> bool:
+        return True
+
+    def send(self, session: Session, cell: Cell, request: Event, limits: Limits) -> None:
+        session.send(request, limits)
+
+    def wait_for_any(self, sessions: Iterable[Session]) -> None:
+        wait_for_any(sessions)
+
+
+def execute(request: TuneRequest, display: TuningDisplay, slots: Slots | None = None) -> TuneResult:
+    """Run what the budget still allows, write the winners. Trials run in ``slots``, or on this machine.
 
     Raises:
         UserError: bad input, found before any training.
@@ -177,7 +224,7 @@ def execute(request: TuneRequest, display: TuningDisplay) -> TuneResult:
     for plan in plans:
         _refuse_other_split(plan)
     with LocalExecutor() as executor, display:
-        done = _Tuner(request, executor, display).tune_all(plans)
+        done = _Tuner(request, executor, slots or LocalSlots(executor), display).tune_all(plans)
     studies = [done[plan.title] for plan in plans]
     return TuneResult(studies, prepared.not_measured, prepared.failed or any(study.failed for study in studies))
 
@@ -208,9 +255,10 @@ def plan_studies(request: TuneRequest, prepared: Iterable[tuple[Preparation, dic
 class _Tuner:
     """Studies one after another, each with all workers of its environment."""
 
-    def __init__(self, request: TuneRequest, executor: LocalExecutor, display: TuningDisplay) -> None:
+    def __init__(self, request: TuneRequest, executor: LocalExecutor, slots: Slots, display: TuningDisplay) -> None:
         self._request = request
         self._executor = executor
+        self._slots = slots
         self._display = display
         self._canaries_checked = False
 
@@ -236,7 +284,7 @@ class _Tuner:
         found = {}
         for _, group in groupby(plans, key=lambda plan: plan.cell.environment):
             same = list(group)
-            with self._workers(same[0].variables) as sessions:
+            with self._workers(same[0].cell) as sessions:
                 for plan in same:
                     with locks.held(self._request.results, digest(plan.name)[:32]) as ours:
                         if ours:
@@ -244,24 +292,22 @@ class _Tuner:
         return found
 
     @contextmanager
-    def _workers(self, variables: dict[str, str]) -> Iterator[list[tuple[Session, Path]]]:
-        """Sessions with their scratch folders; a worker starts with its first trial."""
+    def _workers(self, cell: Cell) -> Iterator[list[tuple[Any, Path]]]:
+        """Sessions for the cell's environment, with their scratch folders; a worker starts with its first trial."""
         with ExitStack() as stack:
             sessions = []
-            for number in range(self._request.workers):
+            for number in range(self._request.workers or self._slots.number):
                 scratch = stack.enter_context(records.scratch_folder(self._request.results, f"tune-{number}"))
-                session = self._executor.session(variables, scratch)
-                stack.callback(session.close)
-                sessions.append((session, scratch))
+                sessions.append((stack.enter_context(self._slots.opened(cell, scratch)), scratch))
             yield sessions
 
-    def _tune(self, plan: StudyPlan, sessions: Sequence[tuple[Session, Path]]) -> StudyResult:
+    def _tune(self, plan: StudyPlan, sessions: Sequence[tuple[Any, Path]]) -> StudyResult:
         storage = open_storage(self._request.storage, plan.journal)
         with records.writing(self._request.results):
             study = Study(plan.name, storage, plan.search)
             study.allow(plan.trials, self._request.budget.seconds)
             lost = study.recover()
-            owner = _Owner(plan, study, sessions, self._display)
+            owner = _Owner(plan, study, self._slots, sessions, self._display)
             if owner.may_start():
                 self._check_canaries()
                 self._display.running(plan.title)
@@ -294,9 +340,11 @@ class _Running:
     """A trial in a worker. ``started``: when its seconds began to count, None while the worker warms up."""
 
     asked: Asked
-    session: Session
+    session: Any
     scratch: Path
     cold: bool
+    losses: int
+    """How often its machine has gone before."""
     sent: float = field(default_factory=time.monotonic)
     started: float | None = None
 
@@ -313,14 +361,24 @@ class _Owner:
     """
 
     def __init__(
-        self, plan: StudyPlan, study: Study, sessions: Sequence[tuple[Session, Path]], display: TuningDisplay
+        self,
+        plan: StudyPlan,
+        study: Study,
+        slots: Slots,
+        sessions: Sequence[tuple[Any, Path]],
+        display: TuningDisplay,
     ) -> None:
         self._plan = plan
         self._study = study
+        self._slots = slots
         self._sessions = sessions
         self._display = display
         self._budget = plan.request.budget
-        self._running: dict[Session, _Running] = {}
+        self._running: dict[Any, _Running] = {}
+        self._again: list[tuple[Asked, int]] = []
+        """Trials whose machine has gone, and how often."""
+        self._reported: set[tuple[int, int]] = set()
+        """Number of a trial and step, of each figure that the study knows."""
         self._finished = len(study.finished())
         self._spent = self._spent_before = study.spent()
         self._start = time.monotonic()
@@ -330,7 +388,7 @@ class _Owner:
 
     def may_start(self) -> bool:
         """Whether the budget has another trial."""
-        handed_out = self._finished + len(self._running)
+        handed_out = self._finished + len(self._running) + len(self._again)
         return self.not_applicable is None and handed_out < self._plan.trials and self._left() > 0
 
     def run(self) -> None:
@@ -338,11 +396,11 @@ class _Owner:
         self._start = time.monotonic()
         while True:
             for session, scratch in self._sessions:
-                if session not in self._running and self.may_start():
+                if session not in self._running and self._has_trial() and self._slots.ready(session):
                     self._hand_out(session, scratch)
-            if not self._running:
+            if not self._running and not self._has_trial():
                 return
-            wait_for_any(self._running)
+            self._slots.wait_for_any(self._running)
             for trial in list(self._running.values()):
                 self._follow(trial)
             self._display.trials(self._status())
@@ -361,10 +419,15 @@ class _Owner:
             f"and scoring, {wall - spent:.1f} s beside it ({self._starting_s:.1f} s starting workers)"
         )
 
-    def _hand_out(self, session: Session, scratch: Path) -> None:
-        trial = _Running(self._study.ask(), session, scratch, cold=not session.warm)
+    def _has_trial(self) -> bool:
+        return bool(self._again) or self.may_start()
+
+    def _hand_out(self, session: Any, scratch: Path) -> None:
+        asked, losses = self._again.pop() if self._again else (self._study.ask(), 0)
+        trial = _Running(asked, session, scratch, cold=not session.warm, losses=losses)
         self._running[session] = trial
-        session.send(self._request(trial), Limits(START_S, self._budget.trial.memory_bytes))
+        limits = Limits(START_S, self._budget.trial.memory_bytes)
+        self._slots.send(session, self._plan.cell, self._request(trial), limits)
 
     def _request(self, trial: _Running) -> Event:
         cell, request = self._plan.cell, self._plan.request
@@ -406,8 +469,7 @@ class _Owner:
                 self._starting_s += (trial.started - trial.sent) if trial.cold else 0.0
                 trial.session.limit(self._limit_of(trial))
             elif event["event"] == "validated":
-                stop = self._study.gives_up(trial.asked, event["step"], event["figure"])
-                trial.session.answer({"stop": stop})
+                trial.session.answer({"stop": self._gives_up(trial.asked, event["step"], event["figure"])})
         if ending is None and not _is_default(trial) and self._left() <= 0:
             trial.session.close()
             reason = f"stopped: the study's {self._budget.seconds:g} s are spent"
@@ -415,8 +477,19 @@ class _Owner:
         if ending is not None:
             self._finish(trial, ending)
 
+    def _gives_up(self, asked: Asked, step: int, figure: float) -> bool:
+        """A trial that began again comes to the same steps: it was not given up there before."""
+        if (asked.trial.number, step) in self._reported:
+            return False
+        self._reported.add((asked.trial.number, step))
+        return self._study.gives_up(asked, step, figure)
+
     def _finish(self, trial: _Running, ending: Ending) -> None:
         del self._running[trial.session]
+        if ending.status == LOST and trial.losses + 1 < MAX_LOSSES and self.not_applicable is None:
+            self._again.append((trial.asked, trial.losses + 1))
+            self._display.say(f"  trial {trial.asked.trial.number} starts again: {ending.reason}")
+            return
         if ending.status == "skipped":  # the algorithm cannot serve this data, whatever its options
             self.not_applicable = str(ending.reason)
             self._study.withdraw(trial.asked)

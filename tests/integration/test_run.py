@@ -17,7 +17,7 @@ from conftest import MISBEHAVING, NETWORKS, ROOT, CommandLine, cpu_seconds_of_co
 
 from algorithms.registry import ALGORITHMS
 
-HEAVY = ("torch", "tensorflow", "implicit", "lightfm", "keras", "pytorch_lightning")
+HEAVY = ("ray", "torch", "tensorflow", "implicit", "lightfm", "keras", "pytorch_lightning")
 OTHERS = [name for name in ALGORITHMS if name not in NETWORKS]
 EVERY_ALGORITHM = pytest.mark.parametrize(
     "algorithms", [OTHERS, pytest.param(NETWORKS, marks=pytest.mark.slow)], ids=["quick ones", "networks"]

@@ -8,7 +8,7 @@ from typing import Any
 import made_records
 import pytest
 
-from benchmarks import costs
+from benchmarks import costs, records
 from benchmarks.record_format import MEMORY
 from benchmarks.records import Record
 
@@ -32,6 +32,15 @@ def test_rows_and_samples_a_second_count_every_epoch() -> None:
     cost = costs.of_records([record(epochs=3, samples_per_epoch=500, fit_s=[2.0, 1.0, 4.0])])
     assert cost["fit_s"] == {"median": 2.0, "low": 1.0, "high": 4.0}
     assert cost["train_per_s"] == 150 and cost["samples_per_s"] == 750
+
+
+def test_a_cell_that_shared_its_machine_has_memory_and_reasons() -> None:
+    untimed = record(**records.without_seconds(record().data["timings"], "shared"))
+    cost = costs.of_records([untimed])
+    assert cost["peak_rss_bytes"] == 20 and cost["fit_s"] is None and cost["users_per_s"] is None
+    reasons = costs.not_measured(cost, "cpu", untimed=untimed.untimed)
+    assert reasons["fit_s"] == reasons["p99_ms"] == "shared" and reasons["peak_gpu_bytes"] == "no GPU used"
+    assert costs.of_records([untimed, record(fit_s=[3.0])])["fit_s"]["median"] == 3.0
 
 
 def test_each_fit_counts_by_its_own_epochs() -> None:
