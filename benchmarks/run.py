@@ -389,11 +389,12 @@ class Runner(_Preparer):
     def write(self, planned: Planned, ending: Ending, scratch: Path, untimed: str | None = None) -> Record:
         """Record a cell whose worker has ended, and left in ``scratch`` what it had to leave.
 
-        ``untimed``: why its seconds mean nothing, if so; they are left out then.
+        ``untimed``: why its seconds mean nothing, if so. Those of an older record of the cell are kept then, or none.
         """
         if untimed is not None and ending.event.get("timings") is not None:
-            event = {**ending.event, "timings": records.without_seconds(ending.event["timings"], untimed)}
-            ending = replace(ending, event=event)
+            timings = _timings_of(records.read(planned.path), planned.cell)
+            timings = timings or records.without_seconds(ending.event["timings"], untimed)
+            ending = replace(ending, event={**ending.event, "timings": timings})
         failed, model = ending.status != "ok", scratch / MODEL
         data = self._record(planned.cell, ending, planned.cell.variables)
         with records.writing(self._request.results):
@@ -507,6 +508,14 @@ class Runner(_Preparer):
 
 RunAll = Callable[[Runner, Sequence[Planned]], list[Record]]
 """Gives a record for each planned cell."""
+
+
+def _timings_of(record: Record | None, cell: Cell) -> dict[str, Any] | None:
+    """Of a record of this very cell that has seconds; else None."""
+    if record is None or record.status != "ok" or record.data["key"] != cell.key or record.untimed is not None:
+        return None
+    timings: dict[str, Any] | None = record.data["timings"]
+    return timings
 
 
 def _algorithm(cell: Cell) -> dict[str, Any]:

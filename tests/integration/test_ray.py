@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import psutil
 import pytest
 from conftest import MISBEHAVING, ROOT, CommandLine, Finished
@@ -109,7 +109,7 @@ def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any
     assert here.keys() == there.keys() and len(here) == 3
     schema = json.loads((ROOT / "results" / "record.schema.json").read_text())
     for path, record in there.items():
-        jsonschema.validate(record, schema)
+        jsonschema_rs.validate(schema, record)
         if record["status"] == "ok":
             assert record["timings"]["fit_s"] is None and "shared" in record["timings"]["not_measured"]
             assert record["timings"]["ranked_users"] == here[path]["timings"]["ranked_users"]
@@ -129,6 +129,15 @@ def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any
     again = benchmarks.run("--algorithm", "popularity")
     assert "known" not in again.err
     assert read_records(benchmarks.results).keys() == there.keys()
+
+
+def test_times_that_are_known_stay_when_a_shared_node_adds_a_model(benchmarks: CommandLine, cluster: Any) -> None:
+    assert benchmarks.run("--algorithm", "popularity").code == 0
+    ((path, before),) = read_records(benchmarks.results).items()
+    assert on_nodes(benchmarks, cluster, "--algorithm", "popularity", "--keep-models").code == 0
+    ((again, after),) = read_records(benchmarks.results).items()
+    assert again == path and before["model"] is None and after["model"] is not None
+    assert after["timings"] == before["timings"] and after["side"] == before["side"]
 
 
 def test_a_killed_node_costs_nothing_but_time(benchmarks: CommandLine, cluster: Any) -> None:
