@@ -29,7 +29,8 @@ def listen() -> None:
         raise KeyboardInterrupt
 
     for number in _SIGNALS:
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is for what a script starts in the background
+            signal.signal(number, interrupt)
 
 
 def ignore() -> None:

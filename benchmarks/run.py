@@ -24,7 +24,7 @@ from benchmarks.environment import (
     without_paths,
     worker_variables,
 )
-from benchmarks.executors.local import LOG, Ending, Event, Limits, LocalExecutor, Respond
+from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Respond
 from benchmarks.oracle import ORACLE
 from benchmarks.plan import AlgorithmChoice, Cell, Preparation, with_oracle
 from benchmarks.progress import Display
@@ -35,8 +35,6 @@ from datasets.errors import UserError
 
 OUTCOMES, MODEL = "outcomes.npz", "model"
 """What a cell's worker leaves in its scratch folder: the side file, and the folder of the fitted model."""
-LOG_TAIL_BYTES = 1 << 20
-"""What is kept of a failed worker's log: its end."""
 PREPARE_LIMITS = Limits(seconds=3600, memory_bytes=8 * 2**30)
 CANARY_LIMITS = Limits(seconds=60, memory_bytes=2 * 2**30)
 
@@ -342,11 +340,16 @@ class Runner(_Preparer):
             return None
         if record.data["split"] != planned.cell.meta["split"]:  # seeds may give equal splits, and so one key
             return None
-        failed = record.status != "ok" and record.data["key"] == planned.cell.key
+        failed = record.status != "ok" and record.data["key"] == planned.cell.key and self._had_our_limits(record)
         if not failed and not _satisfies(record, planned.cell, self._request):
             return None
         self._display.finished(planned.cell.name, record, "by another harness")
         return record
+
+    def _had_our_limits(self, record: Record) -> bool:
+        """Or larger ones: what failed under less may do well here."""
+        limits, ours = record.data["limits"] or {}, self._request.limits
+        return limits.get("seconds", 0) >= ours.seconds and limits.get("memory_bytes", 0) >= ours.memory_bytes
 
     def run_cell(self, planned: Planned) -> Record:
         """Measure one cell, or skip it with its reason; its record is on disk when this returns."""
@@ -395,15 +398,25 @@ class Runner(_Preparer):
             timings = _timings_of(records.read(planned.path), planned.cell)
             timings = timings or records.without_seconds(ending.event["timings"], untimed)
             ending = replace(ending, event={**ending.event, "timings": timings})
+        if ending.status == "ok" and not (scratch / OUTCOMES).is_file():
+            ending = _failed(ending, "the worker said that it ended well, and left no outcomes")
+        try:
+            record = self._put(planned, ending, scratch)
+        except ValueError as problem:
+            if ending.status != "ok":
+                raise
+            record = self._put(planned, _failed(ending, f"no record can hold its figures: {problem}"), scratch)
+        self._display.finished(planned.cell.name, record)
+        return record
+
+    def _put(self, planned: Planned, ending: Ending, scratch: Path) -> Record:
         failed, model = ending.status != "ok", scratch / MODEL
         data = self._record(planned.cell, ending, planned.cell.variables)
         with records.writing(self._request.results):
             log = _log_of_failure(scratch, ending) if failed else None
             kept = model if model.is_dir() and not failed else None
             side = None if failed else scratch / OUTCOMES
-            record = records.write(planned.path, data, side=side, log=log, model=kept)
-        self._display.finished(planned.cell.name, record)
-        return record
+            return records.write(planned.path, data, side=side, log=log, model=kept)
 
     def _same_measurement(self, cell: Cell) -> Record | None:
         """Of this very configuration, as tuned or under another label: tuning may well find the default best."""
@@ -510,6 +523,10 @@ RunAll = Callable[[Runner, Sequence[Planned]], list[Record]]
 """Gives a record for each planned cell."""
 
 
+def _failed(ending: Ending, reason: str) -> Ending:
+    return replace(ending, status="failed", event={"reason": without_paths(reason)})
+
+
 def _timings_of(record: Record | None, cell: Cell) -> dict[str, Any] | None:
     """Of a record of this very cell that has seconds; else None."""
     if record is None or record.status != "ok" or record.data["key"] != cell.key or record.untimed is not None:
@@ -535,14 +552,12 @@ def _now() -> str:
 
 
 def _log_of_failure(scratch: Path, ending: Ending) -> Path:
-    """The end of what the worker printed, with the traceback of its error, without the paths of this machine."""
-    log = scratch / LOG
-    scratch.mkdir(exist_ok=True)  # an adapter may have removed the folder it works in
-    printed = b""
-    if log.is_file():
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-            printed = file.read()
-    text = printed.decode(errors="replace") + (ending.event.get("traceback") or "")
-    log.write_text(without_paths(text))
-    return log
+    """The end of what the worker printed, with the traceback of its error, without the paths of this machine.
+
+    It lies beside the folder that an adapter worked in, and may have filled, linked or removed.
+    """
+    text = ending.printed + str(ending.event.get("traceback") or "")
+    handle, name = tempfile.mkstemp(dir=scratch.parent, prefix=f"{scratch.name}-")
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(without_paths(text))
+    return Path(name)

@@ -28,6 +28,8 @@ LOG = "log"
 EXIT_GRACE_S = 5.0
 LOG_BYTES = 256 << 20
 """What a worker may print: a library that repeats itself must not fill the disk."""
+LOG_TAIL_BYTES = 1 << 20
+"""What is kept of the log of a worker that failed: its end."""
 EVENT_BYTES = 16 << 20
 """The longest line that a worker may say to the harness."""
 MARK = "RECGAUGE_WORKER"
@@ -55,6 +57,8 @@ class Ending:
     event: Event
     wall_s: float
     peak_group_rss_bytes: int
+    printed: str = ""
+    """The end of what a worker printed that did not end ``ok``."""
 
     @property
     def reason(self) -> str | None:
@@ -108,7 +112,7 @@ class LocalExecutor:
         mark = os.urandom(16).hex()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), MARK: mark, **variables}
         with writing(scratch):
-            log = (scratch / LOG).open("wb")
+            log = (scratch / LOG).open("w+b")
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmarks.worker"],
                 stdin=subprocess.PIPE,
@@ -270,7 +274,8 @@ class _Watch:
         last = last or self._broken_limit(gone)
         if last is None:
             return events, None
-        return events, Ending(last["status"], last, time.monotonic() - self._start, self._memory.peak)
+        printed = "" if last["status"] == "ok" else _tail(self._log)
+        return events, Ending(last["status"], last, time.monotonic() - self._start, self._memory.peak, printed)
 
     def _broken_limit(self, gone: bool) -> Event | None:
         if gone:
@@ -320,14 +325,39 @@ class _Lines:
         return events
 
 
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "progress": {"phase": str, "step": int, "total": int},
+    "validated": {"step": int, "figure": (int, float)},
+    "user_error": {"reason": str},
+    "ended": {"status": str},
+}
+"""Kind of event -> the fields that it has in any case, and their types."""
+_STATUSES = ("ok", "skipped", "failed", "timeout", "out_of_memory")
+
+
 def _event(line: bytes) -> Event:
     """One event; a line that is none ends the request, since no adapter code has business on this channel."""
     with contextlib.suppress(ValueError, RecursionError):
         event = json.loads(line[:EVENT_BYTES])
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
+        if isinstance(event, dict) and isinstance(event.get("event"), str) and _is_whole(event):
             return event
     said = line[:40].decode(errors="replace")
     return {"event": "ended", "status": "failed", "reason": f"something wrote to the harness's channel: {said!r}"}
+
+
+def _is_whole(event: Event) -> bool:
+    fields = _FIELDS.get(event["event"], {})
+    if not all(isinstance(event.get(name), kind) for name, kind in fields.items()):
+        return False
+    if event["event"] != "ended" or event["status"] == "ok":
+        return True
+    return event["status"] in _STATUSES and isinstance(event.get("reason"), str)
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of what was printed into an open file, wherever its name leads by now."""
+    log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+    return log.read(LOG_TAIL_BYTES).decode(errors="replace")
 
 
 def _send(process: subprocess.Popen[bytes], request: Event) -> None:

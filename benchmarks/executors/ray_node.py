@@ -22,7 +22,7 @@ import ray
 
 from benchmarks import locks
 from benchmarks.environment import ROOT, hardware, package_versions
-from benchmarks.executors.local import LOG, Ending, Event, Limits, LocalExecutor, Session, wait_for_any
+from benchmarks.executors.local import Ending, Event, Limits, LocalExecutor, Session, wait_for_any
 from benchmarks.run import MODEL, OUTCOMES, wrong_canaries
 from benchmarks.split_store import read_meta
 from datasets.cache import atomic_folder, cache_root, remove, write_sealed
@@ -104,8 +104,7 @@ def serve(job: Job, packed: Sequence[ray.ObjectRef]) -> Iterator[Event]:
                         session.answer({"split": str(split), "side": str(scratch / OUTCOMES)})
                     else:
                         yield event
-        names = [OUTCOMES, MODEL] if ending.status == "ok" else [LOG]
-        for name in names:
+        for name in [OUTCOMES, MODEL] if ending.status == "ok" else []:
             yield from _files(scratch, name)
         yield {"event": "ending", "ending": ending}
 

@@ -175,7 +175,7 @@ def test_doctor_finds_a_folder_named_as_in_its_archive(benchmarks: CommandLine, 
 def test_doctor_gives_the_install_line_of_what_is_missing(in_copy: Callable[[], CommandLine]) -> None:
     benchmarks = in_copy()
     project = (ROOT / "pyproject.toml").read_text()
-    (benchmarks.root / "pyproject.toml").write_text(project.replace('"ray>=2.40"', '"ray-of-no-light>=2.40"'))
+    (benchmarks.root / "pyproject.toml").write_text(project.replace('"ray>=', '"ray-of-no-light>='))
     ended = benchmarks("doctor")
     assert ended.code == 0, ended.out
     assert re.search(r"ray +not here: ray-of-no-light\n +pip install -c constraints.txt '\.\[ray\]'", ended.out)

@@ -81,3 +81,13 @@ def test_a_failure_of_this_moment_is_not_repeated(benchmarks: CommandLine, tmp_p
     third = start(benchmarks, tally, *arguments)  # which began when that failure was there already
     assert third.wait(timeout=60) == 2
     assert fits(tally).total() == 2
+
+
+def test_a_failure_under_smaller_limits_is_none_of_the_others(benchmarks: CommandLine, tmp_path: Path) -> None:
+    tally = tmp_path / "tally"
+    arguments = ("--algorithm", "tallies", "--set", "tallies.seconds=5")
+    hasty = start(benchmarks, tally, *arguments, "--time-limit", "3")
+    wait_for_fits(tally, 1)
+    patient = start(benchmarks, tally, *arguments, "--time-limit", "100")
+    assert hasty.wait(timeout=60) == 2 and patient.wait(timeout=60) == 0
+    assert patient.stdout is not None and json.load(patient.stdout)[0]["status"] == "ok"

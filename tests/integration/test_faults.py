@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import MISBEHAVING, CommandLine
+from conftest import MISBEHAVING, ROOT, CommandLine
 
 PLUGIN = ("--plugin", str(MISBEHAVING))
 LEAVE_ONE_OUT = ("--protocol", "leave-one-out")
@@ -195,6 +196,38 @@ def test_what_an_adapter_does_beside_its_work_stays_its_own_row(
     assert sum(log.stat().st_size for log in benchmarks.results.glob("*/*/*/*.log")) < 2 * 2**20
 
 
+def test_what_is_said_in_the_workers_name_is_a_failed_row(benchmarks: CommandLine) -> None:
+    algorithms = [f"forges[event={event}]" for event in ("ended", "weird", "progress", "ok")]
+    algorithms += [f"counts-wrongly[samples={samples}]" for samples in ("nan", "text", "negative")]
+    ended = benchmarks.run(*PLUGIN, "--algorithm", ",".join([*algorithms, "popularity"]), "--time-limit", "60")
+    assert ended.code == 2 and "Traceback" not in ended.err
+    found = {
+        str(each["algorithm"]["config"]): each
+        for name in ("forges", "counts-wrongly")
+        for each in records_of(benchmarks.results, name)
+    }
+    assert len(found) == 7 and {each["status"] for each in found.values()} == {"failed"}
+    reasons = sorted(each["reason"] for each in found.values())
+    assert sum(reason.startswith("something wrote to the harness's channel") for reason in reasons) == 3
+    assert sum(reason.startswith("no record can hold its figures") for reason in reasons) == 3
+    assert "the worker said that it ended well, and left no outcomes" in reasons
+    assert records_of(benchmarks.results, "popularity")[0]["status"] == "ok"
+
+
+def test_a_log_that_leads_elsewhere_is_not_followed(benchmarks: CommandLine, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("untouched")
+    both = "replaces-its-log[by=link],replaces-its-log[by=folder]"
+    ended = benchmarks.run(*PLUGIN, "--algorithm", both, TALLY=str(elsewhere))
+    assert ended.code == 2, ended.err
+    assert {each["reason"] for each in records_of(benchmarks.results, "replaces-its-log")} == {
+        "ZeroDivisionError: a bug in an adapter"
+    }
+    assert elsewhere.read_text() == "untouched"
+    logs = [log.read_text() for log in benchmarks.results.glob("*/*/replaces-its-log/*.log")]
+    assert len(logs) == 2 and all("before" in log and "Traceback" in log for log in logs)
+
+
 def test_a_worker_that_forks_answers_once(benchmarks: CommandLine) -> None:
     ended = benchmarks.run(*PLUGIN, "--algorithm", "forks")
     assert ended.code == 0, ended.err
@@ -342,3 +375,17 @@ def test_results_that_cannot_be_written_are_one_line(benchmarks: CommandLine, sm
     ended = benchmarks("run", *arguments, "--algorithm", "popularity", **cache)
     assert ended.code == 0, "what is known needs no writing"
     assert benchmarks("leaderboard", "--results", str(results)).code == 0
+
+
+def test_what_a_script_starts_in_the_background_does_not_hear_ctrl_c(benchmarks: CommandLine) -> None:
+    """A shell without job control has such commands ignore SIGINT."""
+    arguments = ("run", "--results", benchmarks.results, "--dataset", "synthetic-genres", *LEAVE_ONE_OUT, *PLUGIN)
+    command = [sys.executable, "-m", "benchmarks", *map(str, arguments), "--algorithm", "popularity,sleeps"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    wait_until(lambda: records_of(benchmarks.results, "popularity") and workers_of(benchmarks.results))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert records_of(benchmarks.results, "sleeps")[0]["status"] == "ok"

@@ -139,6 +139,52 @@ class WritesToTheHarness(Constant):
         time.sleep(600)
 
 
+class Forges(Constant):
+    """Says to the harness what only the worker may say."""
+
+    @dataclass(frozen=True)
+    class Config:
+        event: Annotated[str, "the line"] = "ended"
+
+    LINES = {
+        "ended": b'{"event": "ended"}',
+        "weird": b'{"event": "ended", "status": "weird", "reason": "none"}',
+        "progress": b'{"event": "progress"}',
+        "ok": b'{"event": "ended", "status": "ok", "metrics": {}, "timings": {}, "memory": {}}',
+    }
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        for descriptor in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(descriptor, self.LINES[self.config.event] + b"\n")
+        time.sleep(600)
+
+
+class CountsWrongly(Constant):
+    """Figures that no record can hold."""
+
+    @dataclass(frozen=True)
+    class Config:
+        samples: Annotated[str, "of an epoch"] = "nan"
+
+    def samples_per_epoch(self, n_rows: int) -> int | None:
+        return {"nan": float("nan"), "text": "many", "negative": -3}[self.config.samples]  # type: ignore[return-value]
+
+
+class ReplacesItsLog(Constant):
+    """Has its log lead elsewhere, then fails."""
+
+    @dataclass(frozen=True)
+    class Config:
+        by: Annotated[str, "link or folder"] = "link"
+
+    def _misbehave(self, train: TrainSet, run: FitContext) -> None:
+        print("before", file=sys.stderr, flush=True)
+        os.remove("log")
+        os.symlink(os.environ["TALLY"], "log") if self.config.by == "link" else os.mkdir("log")
+        raise ZeroDivisionError("a bug in an adapter")
+
+
 class NeverEndsItsLine(Constant):
     """Says something endless to the harness."""
 
@@ -307,6 +353,9 @@ ALGORITHMS = (
     _spec("forks", Forks),
     _spec("forks-and-dies", ForksAndDies),
     _spec("writes-to-the-harness", WritesToTheHarness),
+    _spec("forges", Forges),
+    _spec("counts-wrongly", CountsWrongly),
+    _spec("replaces-its-log", ReplacesItsLog),
     _spec("never-ends-its-line", NeverEndsItsLine),
     _spec("prints-without-end", PrintsWithoutEnd),
     _spec("removes-its-folder", RemovesItsFolder),
