@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from conftest import NETWORKS, CommandLine
@@ -13,12 +12,21 @@ from conftest import NETWORKS, CommandLine
 if find_spec("pytorch_lightning") is None or find_spec("tensorflow_recommenders") is None:
     pytest.skip("the extras torch and tensorflow are not installed", allow_module_level=True)
 
-SHORT = [argument for name in NETWORKS for argument in ("--set", f"{name}.epochs=1")]
+ONE_OF_EACH_FRAMEWORK = ["keras-mf", "tfrs-gmf", "ncf"]
 
 
-def test_networks_say_nothing_and_leave_nothing(benchmarks: CommandLine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "networks",
+    [
+        ONE_OF_EACH_FRAMEWORK,
+        pytest.param([name for name in NETWORKS if name not in ONE_OF_EACH_FRAMEWORK], marks=pytest.mark.slow),
+    ],
+    ids=["one of each framework", "the others"],
+)
+def test_networks_say_nothing_and_leave_nothing(benchmarks: CommandLine, networks: list[str]) -> None:
     before = set(benchmarks.root.iterdir())
-    ended = benchmarks.run("--algorithm", ",".join(NETWORKS), *SHORT, timeout=300)
+    short = [argument for name in networks for argument in ("--set", f"{name}.epochs=1")]
+    ended = benchmarks.run("--algorithm", ",".join(networks), *short, timeout=300)
     assert ended.code == 0, ended.err
     lines = [line for line in ended.err.splitlines() if not line.startswith(("✓", "prepare "))]
     assert lines == [], "only the progress of cells belongs on stderr"
@@ -28,7 +36,7 @@ def test_networks_say_nothing_and_leave_nothing(benchmarks: CommandLine, tmp_pat
     assert left == {".json", ".npz"}
     records = [json.loads(path.read_text()) for path in benchmarks.results.glob("*/*/*/*.json")]
     assert {record["timings"]["steps"] for record in records} == {1}
-    assert len(records) == len(NETWORKS)
+    assert len(records) == len(networks)
 
 
 def test_a_real_error_of_a_framework_reaches_the_user(benchmarks: CommandLine) -> None:

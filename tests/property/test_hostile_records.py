@@ -46,7 +46,7 @@ USERS = 12
 """Test users that are kept of each side file, so that thousands of examples can be tried."""
 FORMATS = ("terminal", "markdown", "csv", "json")
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("RECGAUGE_FUZZ_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("RECGAUGE_FUZZ_EXAMPLES", "12")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
