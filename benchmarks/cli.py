@@ -10,9 +10,9 @@ import argparse
 import difflib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from datasets.errors import UserError
 
@@ -27,6 +27,8 @@ PROTOCOL_FLAGS = {
     "max_history": ("leave-one-out", "holdout"),
 }
 """Flags that are short for ``--set PROTOCOL.OPTION=VALUE``, and the protocols that have the option."""
+
+_PROGRAM = "python -m benchmarks"
 
 _EXAMPLES = """\
 examples:
@@ -59,18 +61,40 @@ examples:
 class _Parser(argparse.ArgumentParser):
     """argparse with one-line errors that offer the nearest valid option."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse; what a command does not know is its own error, where argparse has the whole line's."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ").split("=")[0].split(" ")[0]
-        if unknown != message and (near := difflib.get_close_matches(unknown, self._flags(), n=1)):
-            message = f"unknown option '{unknown}': did you mean '{near[0]}'?"
+        if unknown != message and unknown.startswith("-"):
+            message = self._unknown(unknown) or message
         raise UserError(f"{message} (see: {self.prog} --help)")
 
-    def _flags(self) -> list[str]:
-        parsers = [self]
+    def _unknown(self, option: str) -> str | None:
+        """Which command has ``option``, where this is one that has not, or what is near it."""
+        command = self.prog.removeprefix(_PROGRAM).strip()
+        has = [other.prog.removeprefix(_PROGRAM).strip() for other in _parser().parsers() if option in other.flags()]
+        if has:
+            where = f"of {command}" if command else "before the command"
+            return f"unknown option '{option}' {where}: {', '.join(has)} {'has' if len(has) == 1 else 'have'} it"
+        near = difflib.get_close_matches(option, [flag for parser in self.parsers() for flag in parser.flags()], n=1)
+        return f"unknown option '{option}': did you mean '{near[0]}'?" if near else None
+
+    def flags(self) -> list[str]:
+        """The options of this command alone."""
+        return list(self._option_string_actions)
+
+    def parsers(self) -> Iterator[_Parser]:
+        """This one and those of its commands."""
+        yield self
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                parsers += action.choices.values()
-        return [flag for parser in parsers for flag in parser._option_string_actions]
+                for parser in action.choices.values():
+                    yield from parser.parsers()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,9 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
-        prog="python -m benchmarks",
+        prog=_PROGRAM,
         description="RecGauge: compare recommender algorithms on the same data, split, candidates and clock.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

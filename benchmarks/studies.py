@@ -293,10 +293,12 @@ def _damaged(where: str, error: Exception) -> UserError:
 def _open_journal(journal: Path) -> BaseStorage:
     """The study in ``journal``, once it is sure that each of its lines can be used.
 
-    A last line that was not written to its end is what a kill leaves: it is taken back. Whatever else Optuna would
-    stumble over, or skip without a word, stays as it is and is the user's to look at.
+    A last line that was not written to its end is what a kill leaves, and NULs at the end, after it or instead of it,
+    what a power cut leaves of a file whose last blocks never reached the disk: both are taken back. Whatever else
+    Optuna would stumble over, or skip without a word, stays as it is and is the user's to look at.
     """
-    text = journal.read_bytes() if journal.exists() else b""
+    content = journal.read_bytes() if journal.exists() else b""
+    text = content.rstrip(b"\0")
     whole, end, torn = text.rpartition(b"\n")
     if not torn.startswith(_LINE[: len(torn)]):
         raise _damaged(f"{journal}:{text.count(end) + 1 if end else 1}", ValueError("no line of a journal"))
@@ -305,7 +307,7 @@ def _open_journal(journal: Path) -> BaseStorage:
         JournalStorage(lines)
     except Exception as error:  # whatever Optuna makes of lines that it did not write
         raise _damaged(f"{journal}:{lines.number}", error) from error
-    if torn:
+    if len(content) > len(whole + end):
         with journal.open("r+b") as file:
             file.truncate(len(whole + end))
     return _Journal(journal)

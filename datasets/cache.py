@@ -83,13 +83,16 @@ def load_arrays(folder: Path, mmap_mode: Literal["r", "c"] | None = "r") -> dict
 
 
 def write_sealed(folder: Path, name: str, meta: Mapping[str, Any]) -> None:
-    """Write ``meta`` as ``folder/NAME``, the last file of ``folder``, with how each of the others looks."""
-    content = {"meta": meta, "files": _seen(folder)}
+    """Write ``meta`` as ``folder/NAME``, the last file of ``folder``, with size, mtime and sha256 of each other one."""
+    files = {file: [*look, _sha256(folder / file)] for file, look in _seen(folder).items()}
+    content = {"meta": meta, "files": files}
     (folder / name).write_text(json.dumps({**content, "sha256": _digest(content)}), encoding="utf-8")
 
 
 def read_sealed(folder: Path, name: str) -> dict[str, Any]:
     """What ``write_sealed`` wrote, once it is sure that no file came, went or was written to since.
+
+    A copy has other times: what has them is read, and is as good where its content is the same.
 
     Raises:
         OSError, ValueError: it is not so; the folder's content is of no use.
@@ -98,10 +101,10 @@ def read_sealed(folder: Path, name: str) -> dict[str, Any]:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
         found = _seen(folder)
         found.pop(name)
-        if content.pop("sha256") != _digest(content) or content["files"] != found:
+        if content.pop("sha256") != _digest(content) or not _are_unchanged(folder, content["files"], found):
             raise ValueError(f"{folder}: changed since it was written")
         meta: dict[str, Any] = content["meta"]
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{folder / name}: damaged") from error
     return meta
 
@@ -121,6 +124,18 @@ def _seen(folder: Path) -> dict[str, list[int]]:
             stat = os.stat(path)
             seen[os.path.relpath(path, folder)] = [stat.st_size, stat.st_mtime_ns]
     return seen
+
+
+def _are_unchanged(folder: Path, sealed: Mapping[str, list[Any]], found: Mapping[str, list[int]]) -> bool:
+    """Whether the files are those that were sealed; only those of another time are read."""
+    if sealed.keys() != found.keys() or any(sealed[file][0] != found[file][0] for file in found):
+        return False
+    return all(sealed[file][1] == found[file][1] or sealed[file][2] == _sha256(folder / file) for file in found)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: Any) -> str:

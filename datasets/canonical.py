@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from datasets.errors import DataError
+from datasets.formats import LONGEST
 from datasets.types import Column, Dataset, Interactions, Questions
 
 RawIds = Any
@@ -287,7 +288,11 @@ def _aligned(
         name: Column(column.kind, np.where(known, column.values[places], np.nan if column.kind == "number" else ""))
         for name, column in metadata.columns.items()
     }
-    titles = None if metadata.titles is None else np.where(known, metadata.titles[places], "")
+    if metadata.titles is None:
+        return columns, None
+    titles = np.where(known, metadata.titles[places], "")
+    if cut := int((np.strings.str_len(titles) > LONGEST).sum()):  # LONGEST characters and the mark of a cut
+        notes[f"{owner}_titles_cut"] = cut
     return columns, titles
 
 

@@ -24,8 +24,8 @@ class Format:
 
 
 LONGEST = 1_000
-"""Characters of an id, and of a text that is kept: an array of texts takes four bytes for each character of the longest
-in every row, so that one endless title would fill the memory."""
+"""Characters of an id, of a text and of what is kept of a title: an array of texts takes four bytes for each character
+of the longest in every row, so that one endless title would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Field:
     Attributes:
         name: as the header has it.
         kind: ``id`` (any text but the empty one; integers of 64 bits), ``number`` (finite in float32), ``real`` (finite
-            in float64), ``seconds`` (int64), ``whole`` (int64) or ``text``.
+            in float64), ``seconds`` (int64), ``whole`` (int64), ``text`` or ``title``: a text that nothing is computed
+            from, of which ``LONGEST`` characters and "…" are kept where it has more.
         low, high: bounds of a ``number``, inclusive; None is no bound.
         unique: whether an ``id`` may occur once only.
         longest: characters of a ``text``; a column with a longer one is read as None. None: one of more than
@@ -44,7 +45,7 @@ class Field:
     """
 
     name: str
-    kind: Literal["id", "number", "real", "seconds", "whole", "text"]
+    kind: Literal["id", "number", "real", "seconds", "whole", "text", "title"]
     low: float | None = None
     high: float | None = None
     unique: bool = False

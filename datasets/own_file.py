@@ -178,7 +178,9 @@ def _metadata(path: Path, owner: str) -> Metadata:
     id_name = source.roles[owner]
     others = [name for name in source.names if name != id_name]
     title = next((name for name in others if _plain(name) in _TITLES), None) if owner == "item" else None
-    fields = [Field(name, "text", longest=None if name == title else _LONGEST_CATEGORY) for name in others]
+    fields = [
+        Field(name, "title") if name == title else Field(name, "text", longest=_LONGEST_CATEGORY) for name in others
+    ]
     read = source.read([Field(id_name, "id", unique=True), *fields])
     columns = {name: _column(read[name]) for name in others if name != title and read[name] is not None}
     left_out = len(others) - len(columns) - (title is not None)

@@ -22,6 +22,7 @@ _REQUIRED = {
     "whole": "whole numbers are required",
     "seconds": "whole seconds or time stamps are required",
     "text": "texts, numbers or truth values are required",
+    "title": "texts, numbers or truth values are required",
 }
 
 
@@ -82,7 +83,7 @@ def _as_read_from_text(column: pa.ChunkedArray, field: Field) -> pa.ChunkedArray
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
         kind = column.type
-    if field.kind == "text":
+    if field.kind in ("text", "title"):
         return pc.fill_null(column.cast(pa.string()), "")
     if column.null_count:
         raise Refused(f"column '{field.name}'")

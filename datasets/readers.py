@@ -36,7 +36,7 @@ def read_table(path: Path, fields: Sequence[Field], format: Format = CSV) -> dic
 
     Returns, by name: ``id`` a dictionary-encoded ``pa.ChunkedArray`` of strings (see ``datasets.canonical``),
     ``number`` (n,) float32, ``real`` (n,) float64, ``seconds`` and ``whole`` (n,) int64, ``text`` (n,) unicode or None
-    (see ``Field.longest``).
+    (see ``Field.longest``), ``title`` (n,) unicode.
 
     Raises DataError ``path:line: reason`` for the first line that is wrong (1 is the first of the file), also for an
     empty file, a missing column, and no rows at all.
@@ -104,6 +104,7 @@ ARROW_TYPES = {
     "seconds": pa.int64(),
     "whole": pa.int64(),
     "text": pa.string(),
+    "title": pa.string(),
 }
 OVER_64_BITS = "integer ids must fit 64 bits: write them as texts, such as u123"
 
@@ -218,8 +219,7 @@ def _convert_integers(column: pa.ChunkedArray, field: Field) -> Any:
 
 
 def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
-    if pc.any(pc.match_substring_regex(column, r"[\n\r\x00]")).as_py():
-        raise Refused(f"column '{field.name}'")
+    _refuse_line_ends(column, field)
     if field.one_of is not None and not pc.all(pc.is_in(column, pa.array(field.one_of))).as_py():
         raise Refused(f"column '{field.name}'")
     longest = _longest(column)
@@ -228,6 +228,18 @@ def _convert_texts(column: pa.ChunkedArray, field: Field) -> Any:
     if longest > LONGEST:
         raise Refused(f"column '{field.name}'")
     return np.array(column.to_pylist(), dtype=np.str_)
+
+
+def _convert_titles(column: pa.ChunkedArray, field: Field) -> Any:
+    _refuse_line_ends(column, field)
+    cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, LONGEST), "…", "")
+    kept = pc.if_else(pc.greater(pc.utf8_length(column), LONGEST), cut, column)  # before an array is as wide as it
+    return np.array(kept.to_pylist(), dtype=np.str_)
+
+
+def _refuse_line_ends(column: pa.ChunkedArray, field: Field) -> None:
+    if pc.any(pc.match_substring_regex(column, r"[\n\r\x00]")).as_py():
+        raise Refused(f"column '{field.name}'")
 
 
 def _longest(texts: Any) -> int:
@@ -242,6 +254,7 @@ _CONVERT: dict[str, Callable[[pa.ChunkedArray, Field], Any]] = {
     "seconds": _convert_integers,
     "whole": _convert_integers,
     "text": _convert_texts,
+    "title": _convert_titles,
 }
 
 
@@ -357,6 +370,8 @@ def _problem(text: str, field: Field) -> str | None:
         return _id_problem(text)
     if field.kind == "text":
         return _text_problem(text, field.longest is None) or _choice_problem(text, field)
+    if field.kind == "title":
+        return _text_problem(text, bounded=False)
     if field.kind in ("seconds", "whole"):
         return _integer_problem(text, "a whole number of seconds" if field.kind == "seconds" else "a whole number")
     return _number_problem(text, field)

@@ -669,7 +669,7 @@ def read_journal(given: bytes, folder: Path) -> None:
 
 @st.composite
 def _journals(draw: Any) -> bytes:
-    """Lines of a good journal, of which some are altered, gone, doubled, moved, garbage or torn."""
+    """Lines of a good journal, of which some are altered, gone, doubled, moved, garbage or torn; NULs at its end."""
     good = _journal().splitlines()
     lines = list(good)
     for _ in range(draw(st.sampled_from((0, 1, 1, 2)))):
@@ -692,7 +692,8 @@ def _journals(draw: Any) -> bytes:
         if not lines:
             break
     text = b"".join(line + b"\n" for line in lines)
-    return text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 5)) == 0 else text
+    text = text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 5)) == 0 else text
+    return text + bytes(draw(st.sampled_from((0, 0, 0, 1, 4096))))
 
 
 def read_sqlite(given: tuple[bytes, str, Any], folder: Path) -> None:

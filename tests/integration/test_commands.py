@@ -261,6 +261,26 @@ def test_mistakes_in_prepare_are_one_line(benchmarks: CommandLine, arguments: li
     assert len(ended.err.splitlines()) == 1 and expected in ended.err
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("run --seconds 5", "unknown option '--seconds' of run: tune has it (see: python -m benchmarks run --help)"),
+        ("doctor --base=HEAD", "unknown option '--base' of doctor: regress has it"),
+        ("--seconds=5 run", "unknown option '--seconds' before the command: tune has it"),
+        ("run --algoritm als", "unknown option '--algoritm': did you mean '--algorithm'?"),
+        ("doctor --algoritm als", "unrecognized arguments: --algoritm als (see: python -m benchmarks doctor --help)"),
+        ("tune --second 5", "unknown option '--second': did you mean '--seconds'?"),
+        ("--hepl run", "unknown option '--hepl': did you mean '--help'?"),
+        ("run nonsense", "unrecognized arguments: nonsense"),
+    ],
+)
+def test_an_unknown_option_is_compared_with_those_of_its_command(
+    benchmarks: CommandLine, line: str, expected: str
+) -> None:
+    ended = benchmarks(*line.split())
+    assert ended.code == 1 and ended.err.startswith(f"recgauge: {expected}") and len(ended.err.splitlines()) == 1
+
+
 # --- data cards ------------------------------------------------------------------------------------------------------
 
 

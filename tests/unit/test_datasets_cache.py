@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from datasets.cache import atomic_folder, cache_root, load_arrays, save_arrays
+from datasets.cache import _digest, atomic_folder, cache_root, load_arrays, read_sealed, save_arrays, write_sealed
 
 
 def test_the_cache_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -69,3 +71,17 @@ def test_writing_into_a_copy_on_write_map_leaves_the_file(tmp_path: Path) -> Non
 def test_pickles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Object arrays"):
         save_arrays(tmp_path, {"bad": np.array([object()])})
+
+
+def test_a_seal_without_sha256_of_its_files_holds_until_their_times_change(tmp_path: Path) -> None:
+    """As written before there were any."""
+    (tmp_path / "a").write_text("1")
+    write_sealed(tmp_path, "meta.json", {"n": 1})
+    content = json.loads((tmp_path / "meta.json").read_text())
+    del content["sha256"]
+    content["files"] = {name: seen[:2] for name, seen in content["files"].items()}
+    (tmp_path / "meta.json").write_text(json.dumps({**content, "sha256": _digest(content)}))
+    assert read_sealed(tmp_path, "meta.json") == {"n": 1}
+    os.utime(tmp_path / "a", (1, 1))
+    with pytest.raises(ValueError, match="damaged"):
+        read_sealed(tmp_path, "meta.json")

@@ -114,6 +114,32 @@ def test_metadata_of_items_and_users(tmp_path: Path) -> None:
     assert dataset.notes["items_columns_left_out"] == 1  # the plot
 
 
+def test_a_title_that_is_too_long_is_cut_and_counted(tmp_path: Path) -> None:
+    """It refuses no file, and no array is as wide as it: four bytes a character in every row."""
+    ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
+    titles = ["é" * 1_000, "é" * 100_000]
+    text = write(tmp_path, f"item,title\n10,{titles[0]}\n20,{titles[1]}\n", "items.csv")
+    for items in (text, parquet(tmp_path, "items.parquet", item=[10, 20], title=titles)):
+        dataset = load(ratings, items=items)
+        assert dataset.item_titles is not None
+        assert dataset.item_titles.tolist() == ["é" * 1_000, "é" * 1_000 + "…"]
+        assert dataset.item_titles.dtype == "<U1001" and dataset.notes["items_titles_cut"] == 1
+    text.write_text("item,title\n10,A\n20,B\n")
+    assert "items_titles_cut" not in load(ratings, items=text).notes
+
+
+def test_an_item_id_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
+    items = write(tmp_path, f"item,title\n{'x' * 1_001},A\n", "items.csv")
+    assert "1,001 characters are too many, 1,000 are possible" in refusal(ratings, items=items)
+
+
+def test_a_wrong_line_below_a_long_title_is_named(tmp_path: Path) -> None:
+    ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
+    items = write(tmp_path, f"item,title\n10,{'x' * 1_001}\n20,A,B\n", "items.csv")
+    assert refusal(ratings, items=items).startswith("items.csv:3: 3 fields came")
+
+
 def test_metadata_may_have_columns_that_look_like_ratings(tmp_path: Path) -> None:
     ratings = write(tmp_path, f"user,item,rating,time\n{ROWS}")
     items = write(tmp_path, "item,score,value,time\n10,1,2,3\n20,4,5,6\n", "items.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,21 @@ def test_a_split_that_is_not_as_it_was_written_is_made_anew(dataset: Dataset, tm
         meta_file.write_text("[" * 50_000 if damage == "deep" else "{}")
     assert read_meta(target) is None
     assert prepare(target, dataset, protocol, 42) == meta == read_meta(target)
+
+
+@pytest.mark.parametrize("whole_seconds", [False, True])
+def test_a_copy_of_a_split_with_other_times_is_as_good(dataset: Dataset, tmp_path: Path, whole_seconds: bool) -> None:
+    """``cp -r`` gives new times, the layers of an image whole seconds."""
+    split, copy = tmp_path / "split", tmp_path / "copy"
+    meta = prepare(split, dataset, LeaveOneOut(LeaveOneOut.Config(negatives=3)), 42)
+    shutil.copytree(split, copy)
+    for path in copy.rglob("*"):
+        time_s = int(path.stat().st_mtime) if whole_seconds else 1_000
+        os.utime(path, (time_s, time_s))
+    assert read_meta(copy) == meta
+    users = copy / "fit" / "users.npy"
+    users.write_bytes(users.read_bytes()[:-4] + b"\xff\xff\xff\x7f")  # of the same size
+    assert read_meta(copy) is None
 
 
 def test_a_split_that_is_not_there_has_no_meta_data(tmp_path: Path) -> None:

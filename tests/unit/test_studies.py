@@ -143,12 +143,17 @@ def test_only_a_trial_below_the_median_is_pruned_and_never_a_preset() -> None:
     assert not lax.gives_up(lax.ask(), 4, 0.0)
 
 
-def test_a_journal_survives_a_torn_line(tmp_path: Path) -> None:
+TORN = b'{"op_code":4,"worker'
+
+
+@pytest.mark.parametrize("tail", [TORN, bytes(5_000), TORN + bytes(5_000), TORN[:3] + bytes(1)], ids=range(4))
+def test_a_journal_survives_a_torn_line_and_what_a_power_cut_leaves(tmp_path: Path, tail: bytes) -> None:
     journal = tmp_path / "of" / "a.journal"
     run(study(open_storage(None, journal)), [0.1, 0.2])
     whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code":4,"worker')
+    journal.write_bytes(whole + tail)
     assert study(open_storage(None, journal)).values() == [0.1, 0.2]
+    assert journal.read_bytes().startswith(whole) and b"\0" not in journal.read_bytes()
     run(study(open_storage(None, journal)), [0.3])
     assert study(open_storage(None, journal)).values() == [0.1, 0.2, 0.3]
 
