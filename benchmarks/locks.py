@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -38,7 +38,8 @@ def held(folder: Path, name: str) -> Iterator[bool]:
         yield ours
     finally:
         if ours:
-            path.unlink(missing_ok=True)  # while it is ours: who has just opened it sees that it is gone
+            with suppress(OSError):  # a file that stays is no lock
+                path.unlink()  # while it is ours: who has just opened it sees that it is gone
             lock.release()
 
 

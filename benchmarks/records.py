@@ -495,10 +495,12 @@ def _remove_unnamed(record: Record, keep_log: bool) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove what no one needs, if that can be done: in a folder that is read-only it stays."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 # --- reading a folder ------------------------------------------------------------------------------------------------
@@ -560,21 +562,48 @@ def scratch_folder(results: Path, name: str) -> Iterator[Path]:
             folder.parent.rmdir()
 
 
-def sweep_scratch(results: Path) -> None:
-    """Remove what a killed harness left behind: scratch folders and temporary files of processes that are gone.
+def sweep_results(results: Path) -> None:
+    """Remove what a killed harness left behind in a results folder: scratch folders and half-written records of
+    processes that are gone, and side files and models that no record has named for a day.
 
-    A side file or model that no record names is one of them once it has lain there for a day; whoever writes one names
-    it within seconds.
+    Nothing is touched whose name is not one of ours, nor the files of a cell that another harness is at.
     """
-    half_made = ("*/*/*/*.tmp-*", "*/.*.tmp-*", "*/*/.*.tmp-*")  # records; splits and archives, data sets of a cache
-    for path in [*results.glob(".scratch/*"), *(path for pattern in half_made for path in results.glob(pattern))]:
-        owner = path.name.rsplit("tmp-", 1)[-1].split("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+    _sweep(results.glob(".scratch/*"), _SCRATCH)
+    for path in results.glob("[!.]*/*/*/*"):
+        found = _HALF_WRITTEN.fullmatch(path.name)
+        if (found and not _alive(int(found["pid"]))) or (_UNNAMED.fullmatch(path.name) and _is_orphan(path)):
+            _remove_of_cell(results, path)
+
+
+def sweep_cache(cache: Path) -> None:
+    """Remove the scratch folders that a killed harness left in a cache, and beside its splits, archives and data sets."""
+    _sweep(cache.glob(".scratch/*"), _SCRATCH)
+    for pattern in ("splits/.*", "data/.*", "datasets/*/.*"):
+        _sweep(cache.glob(pattern), _BESIDE)
+
+
+_SCRATCH = re.compile(r"(?P<pid>[0-9]+)-[a-z0-9_-]+")
+"""As ``scratch_folder`` names them."""
+_BESIDE = re.compile(r"\..+\.tmp-(?P<pid>[0-9]+)-[a-z0-9_]{8}")
+"""As ``datasets.cache.scratch_beside`` names them."""
+_HALF_WRITTEN = re.compile(r"[0-9a-f]{32}(-tuned)?\.json\.tmp-(?P<pid>[0-9]+)")
+_UNNAMED = re.compile(r"[0-9a-f]{32}(-tuned)?\.[0-9a-f]{8}\.(npz|model)")
+
+
+def _sweep(paths: Iterable[Path], names: re.Pattern[str]) -> None:
+    for path in paths:
+        found = names.fullmatch(path.name)
+        if found and not _alive(int(found["pid"])):
             _remove(path)
-    for kind in ("npz", "model"):
-        for path in results.glob(f"[!.]*/*/*/*.????????.{kind}"):
-            if _is_orphan(path):
-                _remove(path)
+
+
+def _remove_of_cell(results: Path, path: Path) -> None:
+    """Remove a leftover if no one has its cell; where the folder has no locks it stays."""
+    from benchmarks import locks  # which needs this module
+
+    with contextlib.suppress(UserError), locks.held(results, path.name[:32]) as ours:
+        if ours and (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)):
+            _remove(path)
 
 
 def _is_orphan(path: Path) -> bool:

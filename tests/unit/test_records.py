@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from made_records import hits, record
 
 from benchmarks import leaderboard as boards
-from benchmarks import records
+from benchmarks import locks, records
 from benchmarks.environment import file_digest
 from benchmarks.record_check import check_results
 from benchmarks.record_format import DamagedError, parse, sealed, visible
@@ -157,10 +158,10 @@ def test_orphans_are_swept_once_no_one_can_be_about_to_name_them(
         os.utime(orphan, (0, 0))  # as old as it says it is: a copy keeps the time of writing
     folder = kept.path.with_name(f"{kept.path.stem}.00000000.model")
     folder.mkdir()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert all(each.exists() for each in (*orphans, folder)), "another harness may be writing"
     days_later()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert not any(each.exists() for each in (*orphans, folder))
     assert records.damage_at(kept.path) is None
 
@@ -172,8 +173,66 @@ def test_what_a_killed_preparation_left_in_the_cache_is_swept(tmp_path: Path) ->
             dead = ours.with_name(ours.name.replace(f"tmp-{os.getpid()}-", "tmp-999999999-"))
             dead.mkdir()
             (dead / "half.npy").touch()
-            records.sweep_scratch(tmp_path)
+            records.sweep_cache(tmp_path)
             assert ours.exists() and not dead.exists()
+
+
+def test_what_is_not_ours_is_not_swept(put: Put, tmp_path: Path, days_later: Callable[[], None]) -> None:
+    """Names that are like ours, in a results folder that lies where a user works, and in a cache."""
+    beside = put("als", 1, 0).path.parent
+    names = (
+        *("embeddings.20240101.npz", "weights.finalrun.model", "notes.tmp-99999999", ".notes.tmp-999999999-abcdefgh"),
+        *(f"{'0' * 32}.json.tmp-old", f"{'0' * 32}.0000000g.npz", f"{'0' * 31}.00000000.npz"),
+    )
+    others = [beside / name for name in names]
+    for folder in ("datasets/mine", "splits", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        others += [tmp_path / folder / ".notes.tmp-999999999", tmp_path / folder / "a.tmp-999999999-abcdefgh"]
+    others.append(tmp_path / "elsewhere" / ".a.tmp-999999999-abcdefgh")
+    for other in others:
+        other.touch()
+    days_later()
+    records.sweep_results(tmp_path)
+    records.sweep_cache(tmp_path)
+    assert [each for each in others if not each.exists()] == []
+
+
+def test_what_another_harness_is_at_is_not_swept(put: Put, tmp_path: Path, days_later: Callable[[], None]) -> None:
+    kept = put("als", 1, 0)
+    left = [kept.path.with_name(f"{kept.path.stem}.{name}") for name in ("00000000.npz", "json.tmp-999999999")]
+    for each in left:
+        each.touch()
+    days_later()
+    with locks.held(tmp_path, kept.data["key"][:32]):
+        records.sweep_results(tmp_path)
+        assert all(each.exists() for each in left)
+    records.sweep_results(tmp_path)
+    assert not any(each.exists() for each in left)
+
+
+def test_a_leftover_on_a_read_only_disk_stops_nobody(small_disk: Path, days_later: Callable[[], None]) -> None:
+    cell = small_disk / "toy" / "leave-one-out" / "als"
+    left = [cell / f"{'0' * 32}.00000000.npz", cell / f"{'0' * 32}.json.tmp-999999999"]
+    left += [small_disk / ".scratch" / "999999999-a", small_disk / "splits" / ".a.tmp-999999999-abcdefgh"]
+    for each in left:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.touch()
+    days_later()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    records.sweep_results(small_disk)
+    records.sweep_cache(small_disk)
+    assert all(each.exists() for each in left)
+
+
+def test_a_lock_file_that_cannot_be_removed_stops_nobody(tmp_path: Path) -> None:
+    file = tmp_path / locks.FOLDER / "a.lock"
+    with locks.held(tmp_path, "a") as ours:
+        assert ours
+        file.unlink()
+        file.mkdir()
+    file.rmdir()
+    with locks.held(tmp_path, "a") as ours:
+        assert ours
 
 
 def test_what_lies_beside_a_damaged_record_is_not_swept(
@@ -183,7 +242,7 @@ def test_what_lies_beside_a_damaged_record_is_not_swept(
     side = records.side_file(kept)
     kept.path.write_text("{")
     days_later()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert side.exists()
 
 
