@@ -7,11 +7,12 @@ no text in it can control a terminal.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import ROOT, digest
@@ -42,6 +43,21 @@ class DamagedError(UserError):
         super().__init__(f"{visible(str(path))}: {self.reason}")
 
 
+class UnreadableError(DamagedError):
+    """Nothing is known to be wrong with it, but it cannot be used here and now: it is left out, and left alone."""
+
+
+@contextlib.contextmanager
+def readable(path: object) -> Iterator[None]:
+    """Turns what the system says in the block, such as a missing permission, into an UnreadableError of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error}): make it readable") from None
+    except MemoryError:
+        raise UnreadableError(path, "cannot be read (not enough memory): make room") from None
+
+
 def visible(text: str) -> str:
     r"""``text`` in one line that no terminal obeys: ``\x1b`` instead of the escape character."""
     escaped = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
@@ -58,7 +74,8 @@ def parse(path: object, text: bytes) -> dict[str, Any]:
     """The data of a record of any version, in the shape of the newest one.
 
     Raises:
-        DamagedError: it is no record, not as it was written, or of a version that is not known yet.
+        DamagedError: it is no record, or not as it was written.
+        UnreadableError: it is of a version that is not known yet.
     """
     try:
         data = json.loads(text.decode(), parse_constant=_refuse, parse_float=_float, parse_int=_integer)
@@ -68,6 +85,8 @@ def parse(path: object, text: bytes) -> dict[str, Any]:
         raise DamagedError(path, f"no JSON of ours ({problem})") from None
     try:
         data = _migrated(data)
+    except _NewerError as newer:
+        raise UnreadableError(path, str(newer)) from None
     except ValueError as problem:
         raise DamagedError(path, str(problem)) from None
     _validate(path, data)
@@ -90,6 +109,10 @@ def _migrated(written: Any) -> dict[str, Any]:
         data = _MIGRATIONS[version](data)
         version = data["schema"]
     return data
+
+
+class _NewerError(ValueError):
+    """A version that is not known yet."""
 
 
 def _refuse(constant: str) -> float:
@@ -135,7 +158,7 @@ def _version(data: dict[str, Any]) -> str:
     found = _VERSION.fullmatch(schema) if isinstance(schema, str) else None
     if found is None:
         raise ValueError(f"no record: schema must be '{SCHEMA}' or older")
-    raise ValueError(f"made by a newer RecGauge ({schema}): update")
+    raise _NewerError(f"made by a newer RecGauge ({schema}): update")
 
 
 def _validate(path: object, data: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ and, where the model is kept, ``<key>.<digest>.model/``. Side file and model hav
 their names, so that none of them replaces what an older record still names; they are in place before the JSON is. A
 record that can be read is complete, whenever the power fails. ``results/README.md`` explains the fields.
 
-Whoever reads a record gets one that is sound, or a ``DamagedError`` that says why it is not.
+Whoever reads a record gets one that is sound, or a ``DamagedError`` that says why it is not. What nobody here
+can judge, since it cannot be read now or is of a newer RecGauge, is an ``UnreadableError``: it is never moved or
+replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import record_format
 from benchmarks.environment import canonical_json, digest, file_digest
-from benchmarks.record_format import DamagedError, visible
+from benchmarks.record_format import DamagedError, UnreadableError, readable, visible
 from datasets.errors import NotWritableError, UserError
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ def load(path: Path) -> Record:
     Raises:
         DamagedError: it is not a readable, unchanged record of a version that is known.
     """
-    return Record(path, record_format.parse(path, _content(path)))
+    with readable(path):
+        return Record(path, record_format.parse(path, _content(path)))
 
 
 def read(path: Path) -> Record | None:
@@ -114,13 +117,11 @@ def read(path: Path) -> Record | None:
 
 
 def _content(path: Path) -> bytes:
-    try:
+    with readable(path):
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
             raise DamagedError(path, "no file")
         with path.open("rb") as file:
             text = file.read(record_format.MAX_BYTES + 1)
-    except OSError as error:
-        raise DamagedError(path, error.strerror or str(error)) from None
     if len(text) > record_format.MAX_BYTES:
         raise DamagedError(path, f"larger than {record_format.MAX_BYTES // 2**20} MiB")
     return text
@@ -311,7 +312,7 @@ def damage_at(path: Path) -> DamagedError | None:
         return None
     try:
         record = with_outcomes(load(path))
-        if (folder := model_folder(record)) is not None and folder.exists():
+        if (folder := model_folder(record)) is not None and os.path.lexists(folder):
             checked_model(record)
     except DamagedError as error:
         return error
@@ -349,9 +350,11 @@ def checked_model(record: Record) -> Path:
         raise ValueError(f"{record.path.name} keeps no model")
     for name, sha256 in record.data["model"]["sha256"].items():
         file = _beside(folder / name, name)
-        if not file.is_file() or file_digest(file) != sha256:
-            state = "has changed since it was saved (its sha256 differs)" if file.is_file() else "is missing"
-            raise DamagedError(file, state)
+        with readable(file):
+            if not file.is_file():
+                raise DamagedError(file, "is missing")
+            if file_digest(file) != sha256:
+                raise DamagedError(file, "has changed since it was saved (its sha256 differs)")
     return folder
 
 
@@ -363,10 +366,15 @@ def _has_model(record: Record) -> bool:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """The file or folder ``name`` in the folder of ``path``, not a link that leads elsewhere."""
+    """The file or folder ``name`` in the folder of ``path``.
+
+    Raises:
+        UnreadableError: it is a link that leads elsewhere, as one of DVC or git-annex.
+    """
     beside = path.with_name(name)
-    if beside.resolve().parent != path.parent.resolve():
-        raise DamagedError(beside, "leads out of its folder")
+    with readable(beside):
+        if beside.resolve().parent != path.parent.resolve():
+            raise UnreadableError(beside, "leads out of its folder: put the file itself in place of the link")
     return beside
 
 
@@ -391,9 +399,20 @@ def set_aside(path: Path, reason: str) -> Path:
 
 
 def set_aside_damaged(path: Path) -> None:
-    """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again."""
-    if (damage := damage_at(path)) is not None:
+    """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again.
+
+    Raises:
+        UserError: it may be sound, but not be read here and now; it stays, so the cell cannot be measured.
+    """
+    damage = damage_at(path)
+    if isinstance(damage, UnreadableError):
+        raise _not_replaced(damage)
+    if damage is not None:
         set_aside(path, str(damage))
+
+
+def _not_replaced(error: UnreadableError) -> UserError:
+    return UserError(f"{error}, or give another --results")
 
 
 def _files_of_cell(path: Path) -> Iterator[Path]:
@@ -412,7 +431,9 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
 
     Raises:
         ValueError: ``data`` is no record; nothing was replaced.
+        UserError: a record of a newer RecGauge, or one that cannot be read, is in its place.
     """
+    _refuse_to_replace(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {**data, "side": None, "model": None}
     data["memory"] = {**dict.fromkeys(record_format.MEMORY), **data["memory"]}
@@ -440,6 +461,17 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
     _put(temporary, path)
     _remove_unnamed(record, keep_log=log is not None)
     return record
+
+
+def _refuse_to_replace(path: Path) -> None:
+    """A record that may be sound but cannot be judged is not replaced, not even by one of a skipped cell."""
+    if os.path.lexists(path):
+        try:
+            load(path)
+        except UnreadableError as error:
+            raise _not_replaced(error) from None
+        except DamagedError:
+            pass
 
 
 def _after_older(path: Path, data: dict[str, Any]) -> str:
@@ -576,7 +608,7 @@ def sweep_results(results: Path) -> None:
 
 
 def sweep_cache(cache: Path) -> None:
-    """Remove the scratch folders that a killed harness left in a cache, and beside its splits, archives and data sets."""
+    """Remove the scratch folders that a killed harness left in a cache, beside its splits, archives, data sets."""
     _sweep(cache.glob(".scratch/*"), _SCRATCH)
     for pattern in ("splits/.*", "data/.*", "datasets/*/.*"):
         _sweep(cache.glob(pattern), _BESIDE)

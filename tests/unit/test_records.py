@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from benchmarks import leaderboard as boards
 from benchmarks import locks, records
 from benchmarks.environment import file_digest
 from benchmarks.record_check import check_results
-from benchmarks.record_format import DamagedError, parse, sealed, visible
+from benchmarks.record_format import DamagedError, UnreadableError, parse, sealed, visible
 from benchmarks.worker import save_side_file
 from datasets.cache import scratch_beside
 from datasets.errors import UserError
@@ -302,7 +303,7 @@ def test_no_record_is_a_pipe_a_folder_or_huge(put: Put, tmp_path: Path, monkeypa
         "pipe": "no file",
         "folder": "no file",
         "huge": "larger than 32 MiB",
-        "nowhere": "No such file or directory",
+        "nowhere": "cannot be read (No such file or directory): make it readable",
     }
 
 
@@ -353,6 +354,71 @@ def test_what_is_set_aside_is_kept_each_time(put: Put, tmp_path: Path, capsys: p
         assert capsys.readouterr().err == f"recgauge: {reason}: set aside in {folder}\n"
     assert [next(folder.parent.glob(f"*.{n}/*.npz")).read_bytes() for n in (1, 2)] == contents
     assert records.read_all(tmp_path) == ([], []), "what is set aside is no record"
+
+
+def _of_a_newer_version(kept: records.Record) -> str:
+    kept.path.write_text(kept.path.read_text().replace("recgauge.record/2", "recgauge.record/3"))
+    return f"{kept.path}: made by a newer RecGauge (recgauge.record/3): update, or give another --results"
+
+
+def _linked_by_dvc(kept: records.Record) -> str:
+    side = records.side_file(kept)
+    elsewhere = side.rename(kept.path.parents[3] / "of DVC")
+    side.symlink_to(elsewhere)
+    return f"{side}: leads out of its folder: put the file itself in place of the link, or give another --results"
+
+
+def _link_to_nothing(kept: records.Record) -> str:
+    kept.path.unlink()
+    kept.path.symlink_to("not fetched yet")
+    return f"{kept.path}: cannot be read (No such file or directory): make it readable, or give another --results"
+
+
+def _linked_model(kept: records.Record) -> str:
+    (folder,) = kept.path.parent.glob("*.model")
+    file = folder / "model.json"
+    file.rename(kept.path.parents[3] / "of git-annex")
+    file.symlink_to(kept.path.parents[3] / "of git-annex")
+    return f"{file}: leads out of its folder: put the file itself in place of the link, or give another --results"
+
+
+@pytest.mark.parametrize("change", [_of_a_newer_version, _linked_by_dvc, _link_to_nothing, _linked_model])
+def test_what_may_be_sound_is_neither_moved_nor_replaced(
+    put: Put, tmp_path: Path, change: Callable[[records.Record], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = put("als", 1, 0, model="one")
+    reason, names = change(kept), names_beside(kept.path)
+    with pytest.raises(UserError) as refusal:
+        records.set_aside_damaged(kept.path)
+    assert str(refusal.value) == reason
+    assert names_beside(kept.path) == names and not (tmp_path / ".damaged").exists()
+    assert check_results(tmp_path) == 2
+    assert "0 sound, 0 damaged, 1 not to be read here; " in capsys.readouterr().out
+    if change in (_of_a_newer_version, _link_to_nothing):
+        with pytest.raises(UserError, match="or give another --results"):
+            put("als", 1, 1, model=None)
+        assert names_beside(kept.path) == names
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no"), OSError(errno.EIO, "I/O"), MemoryError()])
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_passing_read_error_is_no_damage(
+    put: Put, monkeypatch: pytest.MonkeyPatch, error: Exception, suffix: str
+) -> None:
+    kept = put("als", 1, 0)
+    opened = Path.open
+
+    def refuse(path: Path, *how: Any, **more: Any) -> Any:
+        if path.suffix == suffix:
+            raise error
+        return opened(path, *how, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert isinstance(records.damage_at(kept.path), UnreadableError)
+        with pytest.raises(UserError, match=r"cannot be read \("):
+            records.set_aside_damaged(kept.path)
+    assert records.damage_at(kept.path) is None
 
 
 def test_a_changed_model_is_not_sound_and_a_missing_one_is_not_there(put: Put) -> None:
