@@ -13,6 +13,7 @@ replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -392,8 +393,8 @@ def set_aside(path: Path, reason: str) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    for file in sorted(_files_of_cell(path), reverse=True):
-        os.rename(file, folder / file.name)
+    for file in sorted(_files_of_cell(path), key=lambda file: file == path):
+        os.rename(file, folder / file.name)  # the record last: until then the next run finds what is left, and moves it
     print(f"recgauge: {visible(reason)}: set aside in {visible(str(folder))}", file=sys.stderr)
     return folder
 
@@ -456,9 +457,7 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
         _put(side, side_file(record))
     if log is not None:
         _put(log, path.with_suffix(".log"))
-    temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
-    temporary.write_text(text)
-    _put(temporary, path)
+    _put_text(path, text)
     _remove_unnamed(record, keep_log=log is not None)
     return record
 
@@ -497,22 +496,55 @@ def _put(file: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def _put_text(path: Path, text: str) -> None:
+    """The same for a text; where it cannot be written, as on a full disk, nothing of it stays."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _put(temporary, path)
+    finally:
+        _remove(temporary)
+
+
 def _put_folder(folder: Path, target: Path) -> None:
-    """The same for a folder of files, whose name says what is in it."""
+    """The same for a folder of files, whose name says what is in it: where that is there already, it stays."""
+    if _same_files(folder, target):
+        _remove(folder)
+        return
     for file in folder.iterdir():
         _sync(file)
     _sync(folder)
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        target.unlink()
-    shutil.rmtree(target, ignore_errors=True)
+    older = folder.with_name(f"{folder.name}.older")
+    if os.path.lexists(target):  # not what its name says, and no folder replaces another in one step
+        os.rename(target, older)
     os.replace(folder, target)
     _sync(target.parent)
+    _remove(older)
+
+
+def _same_files(folder: Path, target: Path) -> bool:
+    if target.is_symlink() or not target.is_dir():
+        return False
+    names = {file.name for file in folder.iterdir()}
+    if names != {file.name for file in target.iterdir()}:
+        return False
+    return all(_is_copy(folder / name, target / name) for name in names)
+
+
+def _is_copy(file: Path, other: Path) -> bool:
+    return other.is_file() and not other.is_symlink() and file_digest(file) == file_digest(other)
+
+
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some network and FUSE file systems have no fsync of a folder; of a file all have it
+        if error.errno not in _NO_FSYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -570,14 +602,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         NotWritableError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     with writing(path.parent):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            _put(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put_text(path, text)
 
 
 @contextlib.contextmanager

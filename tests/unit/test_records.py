@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
+import re
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -109,6 +113,86 @@ def test_a_write_that_ends_half_way_leaves_the_older_record_whole(
     shutil.rmtree(before.path.parents[3] / "model", ignore_errors=True)
     after = put("als", 1, 1, model="two")
     assert names_beside(after.path) == {after.path.name, after.data["side"]["file"], after.data["model"]["folder"]}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz", ".model"])
+def test_a_write_of_the_same_content_that_ends_half_way_leaves_the_older_record_whole(
+    put: Put, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    before = put("als", 1, 0, model="one")
+    folder = records.model_folder(before)
+    assert folder is not None
+    inode = folder.stat().st_ino
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        fail_at(patch, suffix)
+        put("als", 1, 0, model="one")
+    assert records.damage_at(before.path) is None and records.load(before.path).data["model"] == before.data["model"]
+    assert records.checked_model(before).stat().st_ino == inode and not (before.path.parents[3] / "model").exists()
+
+
+@pytest.mark.parametrize("kind", ["changed", "more", "file", "link"])
+def test_what_has_the_name_of_a_model_and_is_not_it_gives_way(put: Put, tmp_path: Path, kind: str) -> None:
+    folder = records.model_folder(put("als", 1, 0, model="one"))
+    assert folder is not None
+    if kind in ("changed", "more"):
+        (folder / ("model.json" if kind == "changed" else "more")).write_text("two")
+    else:
+        shutil.copytree(folder, tmp_path / "elsewhere")
+        shutil.rmtree(folder)
+        folder.touch() if kind == "file" else folder.symlink_to(tmp_path / "elsewhere")
+    after = put("als", 1, 0, model="one")
+    assert records.damage_at(after.path) is None
+    assert {each.name: each.read_text() for each in folder.iterdir()} == {"model.json": "one"}
+    assert names_beside(after.path) == {after.path.name, after.data["side"]["file"], folder.name}
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_full_disk_leaves_no_half_written_record(put: Put, small_disk: Path) -> None:
+    """The record has room in no block, its folder's entry has."""
+    data = record("als", "failed")
+    path = records.record_path(small_disk, "toy", "leave-one-out", "als", data["key"])
+    path.parent.mkdir(parents=True)
+    with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        records.write(path, data, None, None)
+    assert not names_beside(path)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO])
+def test_a_folder_need_not_have_fsync_a_file_must(put: Put, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As on SMB, 9p and FUSE; an error of the disk is none of these."""
+    fsync = os.fsync
+
+    def refuse(kind: Callable[[int], bool]) -> Callable[[int], None]:
+        def refused(descriptor: int) -> None:
+            if kind(os.fstat(descriptor).st_mode):
+                raise OSError(number, os.strerror(number))
+            fsync(descriptor)
+
+        return refused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse(stat.S_ISDIR))
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="Input/output"):
+                put("als", 1, 0, model="one")
+        else:
+            assert records.damage_at(put("als", 1, 0, model="one").path) is None
+        patch.setattr(os, "fsync", refuse(stat.S_ISREG))
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            put("ease", 1, 0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))}: this file system has no locks: name another"):
+        locks.held(tmp_path, "a").__enter__()
 
 
 def test_what_could_not_be_read_is_not_written(put: Put, tmp_path: Path) -> None:
@@ -354,6 +438,30 @@ def test_what_is_set_aside_is_kept_each_time(put: Put, tmp_path: Path, capsys: p
         assert capsys.readouterr().err == f"recgauge: {reason}: set aside in {folder}\n"
     assert [next(folder.parent.glob(f"*.{n}/*.npz")).read_bytes() for n in (1, 2)] == contents
     assert records.read_all(tmp_path) == ([], []), "what is set aside is no record"
+
+
+def test_a_kill_while_files_are_set_aside_loses_none(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file it comes at: the next run moves what is left, before it writes."""
+    rename = os.rename
+    for number in range(3):
+        kept = put("als", 1, 0, model="one")
+        side = records.side_file(kept)
+        side.write_bytes(b"damage")
+        names, left = names_beside(kept.path), iter(range(number))
+
+        def stop(source: Any, target: Any, left: Any = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "rename", stop)
+            records.set_aside_damaged(kept.path)
+        records.set_aside_damaged(kept.path)
+        assert not names_beside(kept.path)
+        place = tmp_path / ".damaged" / "toy" / "leave-one-out" / "als"
+        assert {each.name for each in place.glob("*/*")} == names
+        shutil.rmtree(place)
 
 
 def _of_a_newer_version(kept: records.Record) -> str:
