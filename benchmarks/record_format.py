@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import ROOT, digest
-from datasets.errors import UserError
+from datasets.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
@@ -30,17 +30,15 @@ MAX_INTEGER = 2**63
 REASON_LENGTH = 200
 
 _VERSION = re.compile(r"recgauge\.record/([1-9][0-9]{0,8})")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What can move a cursor, colour, break or reverse a line."""
 
 
 class DamagedError(UserError):
     """A record, or a file that belongs to it, that must not be used; ``reason`` says why."""
 
     def __init__(self, path: object, reason: str) -> None:
-        reason = visible(reason)
+        reason = one_line(reason)
         self.reason = reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
-        super().__init__(f"{visible(str(path))}: {self.reason}")
+        super().__init__(f"{one_line(str(path))}: {self.reason}")
 
 
 class UnreadableError(DamagedError):
@@ -56,12 +54,6 @@ def readable(path: object) -> Iterator[None]:
         raise UnreadableError(path, f"cannot be read ({error.strerror or error}): make it readable") from None
     except MemoryError:
         raise UnreadableError(path, "cannot be read (not enough memory): make room") from None
-
-
-def visible(text: str) -> str:
-    r"""``text`` in one line that no terminal obeys: ``\x1b`` instead of the escape character."""
-    escaped = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return escaped.encode("utf-8", "backslashreplace").decode()
 
 
 def sealed(data: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +127,7 @@ def _integer(text: str) -> int:
 def _plain(value: Any, depth: int) -> Any:
     """``value`` with texts, names too, that hold nothing but what is seen."""
     if isinstance(value, str):
-        return visible(value) if _CONTROL.search(value) or not value.isascii() else value
+        return one_line(value)
     if not isinstance(value, dict | list):
         return value
     if not depth:

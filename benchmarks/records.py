@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import record_format
 from benchmarks.environment import canonical_json, digest, file_digest
-from benchmarks.record_format import DamagedError, UnreadableError, readable, visible
-from datasets.errors import NotWritableError, UserError
+from benchmarks.record_format import DamagedError, UnreadableError, readable
+from datasets.errors import NotWritableError, UserError, one_line
 
 if TYPE_CHECKING:
     from protocols.types import Arrays, EvaluationProtocol
@@ -325,9 +325,14 @@ def log_tail(record: Record) -> str:
     log = record.path.with_suffix(".log")
     if record.status == "ok" or not log.is_file() or log.resolve().parent != log.parent.resolve():
         return ""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL))
-        return file.read(LOG_TAIL).decode(errors="replace")
+    return tail(log, LOG_TAIL)
+
+
+def tail(path: Path, limit: int) -> str:
+    """The last ``limit`` bytes of a file that may be longer, as text."""
+    with path.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+        return file.read(limit).decode(errors="replace")
 
 
 def model_folder(record: Record) -> Path | None:
@@ -395,7 +400,7 @@ def set_aside(path: Path, reason: str) -> Path:
             break
     for file in sorted(_files_of_cell(path), key=lambda file: file == path):
         os.rename(file, folder / file.name)  # the record last: until then the next run finds what is left, and moves it
-    print(f"recgauge: {visible(reason)}: set aside in {visible(str(folder))}", file=sys.stderr)
+    print(f"recgauge: {one_line(reason)}: set aside in {one_line(str(folder))}", file=sys.stderr)
     return folder
 
 

@@ -23,7 +23,7 @@ from benchmarks import leaderboard as boards
 from benchmarks import locks, records
 from benchmarks.environment import file_digest
 from benchmarks.record_check import check_results
-from benchmarks.record_format import DamagedError, UnreadableError, parse, sealed, visible
+from benchmarks.record_format import DamagedError, UnreadableError, parse, sealed
 from benchmarks.worker import save_side_file
 from datasets.cache import scratch_beside
 from datasets.errors import UserError
@@ -370,7 +370,15 @@ def test_epochs_of_version_1_stand_where_they_stood(put: Put, more: dict[str, in
 def test_a_text_can_command_no_terminal(put: Put) -> None:
     data = {**put("als", 1).data, "reason": "\x1b[2J\nred \u202e \ud800 é"}
     assert parse("x", json.dumps(sealed(data)).encode())["reason"] == "\\x1b[2J\\nred \\u202e \\ud800 é"
-    assert visible("plain") == "plain"
+    data["reason"] = "plain"
+    assert parse("x", json.dumps(sealed(data)).encode())["reason"] == "plain"
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 11, 1000])
+def test_the_tail_of_a_log_is_its_last_bytes(tmp_path: Path, size: int) -> None:
+    content = bytes(ord("a") + number % 26 for number in range(size))
+    (tmp_path / "log").write_bytes(content)
+    assert records.tail(tmp_path / "log", 10).encode() == content[-10:]
 
 
 def test_no_record_is_a_pipe_a_folder_or_huge(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
