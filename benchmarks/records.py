@@ -50,6 +50,9 @@ ORPHAN_S = 24 * 3600
 LOG_TAIL = 2**16
 """Bytes of a log that anybody is shown."""
 
+_NOT_IN_TABLES = {"leave-one-out": ("top_items",)}
+"""Protocol -> the outcomes of which no figure with an interval is made."""
+
 _LAST_MOMENT = datetime.fromisoformat("2999-12-31T23:59:59.999+00:00")
 _CREATED = re.compile(rb'"created":\s*"([^"]{29})"')
 
@@ -61,7 +64,8 @@ class Record:
     path: Path
     data: dict[str, Any]
     outcomes: Arrays | None = field(default=None, compare=False, repr=False)
-    """Of an ok record, without its raw scores; None where nobody has read them, see ``with_outcomes``."""
+    """Of an ok record, without its raw scores, and without lists if ``complete`` read them; None where nobody has read
+    them, see ``with_outcomes``."""
 
     @property
     def status(self) -> str:
@@ -252,16 +256,24 @@ def _protocol(name: str, options: str) -> EvaluationProtocol:
 
 
 def complete(found: Iterable[Record]) -> tuple[list[Record], list[DamagedError]]:
-    """The records that are sound, with their outcomes, and what is wrong with the others."""
+    """The records that are sound, with the outcomes that tables need, and what is wrong with the others."""
     sound, damages = [], []
     for record in found:
         try:
-            sound.append(with_outcomes(record))
+            sound.append(_for_tables(with_outcomes(record)))
         except DamagedError as error:
             damages.append(error)
     strangers = {record.path for record in _strangers(sound)}
     damages += [DamagedError(path, "its test users are not those of the others of its split") for path in strangers]
     return [record for record in sound if record.path not in strangers], damages
+
+
+def _for_tables(record: Record) -> Record:
+    """Without what is only in figures that the record has itself: of a thousand records, that is gigabytes."""
+    spare = _NOT_IN_TABLES.get(record.data["protocol"]["name"], ())
+    if record.outcomes is None or not spare:
+        return record
+    return replace(record, outcomes={name: array for name, array in record.outcomes.items() if name not in spare})
 
 
 def _strangers(found: Iterable[Record]) -> list[Record]:

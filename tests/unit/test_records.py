@@ -418,6 +418,19 @@ def test_a_table_is_made_of_what_another_harness_has_just_written(put: Put, tmp_
     assert table.rows[0]["metrics"]["hr@10"]["mean"] == 1.0
 
 
+def test_tables_are_the_same_without_the_lists(put: Put, tmp_path: Path) -> None:
+    """Which are most of what a record of many users holds in memory."""
+    kept = [records.with_outcomes(put(name, *ranks)) for name, ranks in (("als", (1, 0, 1)), ("ease", (1, 1, 1)))]
+    sound, damages = records.complete(map(records.load, [each.path for each in kept]))
+    assert not damages
+    for whole, record_of_table in zip(kept, sound, strict=True):
+        assert whole.outcomes is not None and record_of_table.outcomes is not None
+        assert whole.outcomes.keys() - record_of_table.outcomes.keys() == {"top_items"}
+    assert [table.rows for table in boards.build(sound, tmp_path)] == [
+        table.rows for table in boards.build(kept, tmp_path)
+    ]
+
+
 def test_ten_damages_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
     records.tell(DamagedError(f"{number}.json", "broken") for number in range(25))
     lines = capsys.readouterr().err.splitlines()
