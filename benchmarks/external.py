@@ -129,7 +129,7 @@ def score(options: argparse.Namespace) -> int:
     """Read the files, judge them, write the record and print the tables that hold it."""
     require_our_datasets_package()
     began = time.monotonic()
-    records.sweep_scratch(options.results)
+    records.sweep_results(options.results)
     scores, lists = _files(options.file, options.lists)
     split = one_split(options, "score")
     _require_free_name(options.name, options.results, split)

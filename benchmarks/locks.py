@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from benchmarks.records import writing
+from datasets.errors import UserError
 
 FOLDER = ".locks"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 LOOK_AGAIN_S = 0.2
 """How often to look whether another process is done."""
+
+
+class NoLocksError(UserError):
+    """A file system on which two harnesses cannot see each other."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder}: this file system has no locks: name another folder (the cache by RECGAUGE_CACHE, results by "
+            "--results)"
+        )
 
 
 @contextmanager
@@ -22,6 +35,7 @@ def held(folder: Path, name: str) -> Iterator[bool]:
 
     Raises:
         NotWritableError: the folder cannot be written.
+        NoLocksError: its file system has no locks.
     """
     path = folder / FOLDER / f"{name}.lock"
     with writing(folder):
@@ -32,13 +46,18 @@ def held(folder: Path, name: str) -> Iterator[bool]:
             lock.acquire()
         except Timeout:
             ours = False
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise NoLocksError(folder) from error
+            raise
         else:
             ours = True
     try:
         yield ours
     finally:
         if ours:
-            path.unlink(missing_ok=True)  # while it is ours: who has just opened it sees that it is gone
+            with suppress(OSError):  # a file that stays is no lock
+                path.unlink()  # while it is ours: who has just opened it sees that it is gone
             lock.release()
 
 
@@ -47,7 +66,7 @@ def waited_for(folder: Path, name: str) -> Iterator[None]:
     """``held``, however long that takes: for what takes no longer than a moment.
 
     Raises:
-        NotWritableError: the folder cannot be written.
+        NotWritableError, NoLocksError: as ``held``.
     """
     while True:
         with held(folder, name) as ours:

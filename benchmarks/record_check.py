@@ -12,7 +12,7 @@ from rich.progress import track
 
 from benchmarks import records
 from benchmarks.cli import OK, SOME_FAILED
-from benchmarks.record_format import DamagedError
+from benchmarks.record_format import DamagedError, UnreadableError
 from benchmarks.records import EXTERNAL
 from datasets.errors import UserError
 
@@ -32,24 +32,27 @@ def check_results(folder: Path) -> int:
     if not paths:
         raise UserError(f"{folder}: no records here: 'python -m benchmarks run' makes some")
     console = Console(stderr=True)
-    n_damaged, n_computed, reasons = 0, 0, Counter[str]()
+    n_damaged, n_unreadable, n_computed, reasons = 0, 0, 0, Counter[str]()
     for path in track(paths, "records", console=console, transient=True, disable=not console.is_terminal):
         try:
             n_figures, not_computed = verify(path)
         except DamagedError as error:
-            n_damaged += 1
+            n_unreadable += isinstance(error, UnreadableError)
+            n_damaged += not isinstance(error, UnreadableError)
             print(error, flush=True)
         else:
             n_computed += n_figures
             reasons.update(not_computed)
     for reason, count in reasons.most_common():
         print(f"not computed again: {reason}: {count:,} figure{'s' if count > 1 else ''}")
-    print(f"{len(paths):,} records: {len(paths) - n_damaged:,} sound, {n_damaged:,} damaged; "
+    n_sound = len(paths) - n_damaged - n_unreadable
+    unread = f", {n_unreadable:,} not to be read here" if n_unreadable else ""
+    print(f"{len(paths):,} records: {n_sound:,} sound, {n_damaged:,} damaged{unread}; "
           f"{n_computed:,} figures computed again")  # fmt: skip
     if n_damaged:
         print("what is damaged is in no table: 'python -m benchmarks run' measures it again and keeps the old files in "
               f"{folder / records.DAMAGED}")  # fmt: skip
-    return SOME_FAILED if n_damaged else OK
+    return SOME_FAILED if n_damaged or n_unreadable else OK
 
 
 def _records_below(folder: Path) -> list[Path]:

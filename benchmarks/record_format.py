@@ -7,15 +7,16 @@ no text in it can control a terminal.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import ROOT, digest
-from datasets.errors import UserError
+from datasets.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
@@ -29,23 +30,30 @@ MAX_INTEGER = 2**63
 REASON_LENGTH = 200
 
 _VERSION = re.compile(r"recgauge\.record/([1-9][0-9]{0,8})")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What can move a cursor, colour, break or reverse a line."""
 
 
 class DamagedError(UserError):
     """A record, or a file that belongs to it, that must not be used; ``reason`` says why."""
 
     def __init__(self, path: object, reason: str) -> None:
-        reason = visible(reason)
+        reason = one_line(reason)
         self.reason = reason if len(reason) <= REASON_LENGTH else f"{reason[:REASON_LENGTH]}…"
-        super().__init__(f"{visible(str(path))}: {self.reason}")
+        super().__init__(f"{one_line(str(path))}: {self.reason}")
 
 
-def visible(text: str) -> str:
-    r"""``text`` in one line that no terminal obeys: ``\x1b`` instead of the escape character."""
-    escaped = _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return escaped.encode("utf-8", "backslashreplace").decode()
+class UnreadableError(DamagedError):
+    """Nothing is known to be wrong with it, but it cannot be used here and now: it is left out, and left alone."""
+
+
+@contextlib.contextmanager
+def readable(path: object) -> Iterator[None]:
+    """Turns what the system says in the block, such as a missing permission, into an UnreadableError of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error}): make it readable") from None
+    except MemoryError:
+        raise UnreadableError(path, "cannot be read (not enough memory): make room") from None
 
 
 def sealed(data: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +66,8 @@ def parse(path: object, text: bytes) -> dict[str, Any]:
     """The data of a record of any version, in the shape of the newest one.
 
     Raises:
-        DamagedError: it is no record, not as it was written, or of a version that is not known yet.
+        DamagedError: it is no record, or not as it was written.
+        UnreadableError: it is of a version that is not known yet.
     """
     try:
         data = json.loads(text.decode(), parse_constant=_refuse, parse_float=_float, parse_int=_integer)
@@ -68,6 +77,8 @@ def parse(path: object, text: bytes) -> dict[str, Any]:
         raise DamagedError(path, f"no JSON of ours ({problem})") from None
     try:
         data = _migrated(data)
+    except _NewerError as newer:
+        raise UnreadableError(path, str(newer)) from None
     except ValueError as problem:
         raise DamagedError(path, str(problem)) from None
     _validate(path, data)
@@ -92,6 +103,10 @@ def _migrated(written: Any) -> dict[str, Any]:
     return data
 
 
+class _NewerError(ValueError):
+    """A version that is not known yet."""
+
+
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON number")
 
@@ -112,7 +127,7 @@ def _integer(text: str) -> int:
 def _plain(value: Any, depth: int) -> Any:
     """``value`` with texts, names too, that hold nothing but what is seen."""
     if isinstance(value, str):
-        return visible(value) if _CONTROL.search(value) or not value.isascii() else value
+        return one_line(value)
     if not isinstance(value, dict | list):
         return value
     if not depth:
@@ -135,7 +150,7 @@ def _version(data: dict[str, Any]) -> str:
     found = _VERSION.fullmatch(schema) if isinstance(schema, str) else None
     if found is None:
         raise ValueError(f"no record: schema must be '{SCHEMA}' or older")
-    raise ValueError(f"made by a newer RecGauge ({schema}): update")
+    raise _NewerError(f"made by a newer RecGauge ({schema}): update")
 
 
 def _validate(path: object, data: dict[str, Any]) -> None:

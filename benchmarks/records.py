@@ -5,12 +5,15 @@ and, where the model is kept, ``<key>.<digest>.model/``. Side file and model hav
 their names, so that none of them replaces what an older record still names; they are in place before the JSON is. A
 record that can be read is complete, whenever the power fails. ``results/README.md`` explains the fields.
 
-Whoever reads a record gets one that is sound, or a ``DamagedError`` that says why it is not.
+Whoever reads a record gets one that is sound, or a ``DamagedError`` that says why it is not. What nobody here
+can judge, since it cannot be read now or is of a newer RecGauge, is an ``UnreadableError``: it is never moved or
+replaced.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -24,12 +27,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from benchmarks import record_format
 from benchmarks.environment import canonical_json, digest, file_digest
-from benchmarks.record_format import DamagedError, visible
-from datasets.errors import NotWritableError, UserError
+from benchmarks.record_format import DamagedError, UnreadableError, readable
+from datasets.errors import NotWritableError, UserError, one_line
 
 if TYPE_CHECKING:
     from protocols.types import Arrays, EvaluationProtocol
@@ -47,6 +50,9 @@ ORPHAN_S = 24 * 3600
 LOG_TAIL = 2**16
 """Bytes of a log that anybody is shown."""
 
+_NOT_IN_TABLES = {"leave-one-out": ("top_items",)}
+"""Protocol -> the outcomes of which no figure with an interval is made."""
+
 _LAST_MOMENT = datetime.fromisoformat("2999-12-31T23:59:59.999+00:00")
 _CREATED = re.compile(rb'"created":\s*"([^"]{29})"')
 
@@ -58,7 +64,8 @@ class Record:
     path: Path
     data: dict[str, Any]
     outcomes: Arrays | None = field(default=None, compare=False, repr=False)
-    """Of an ok record, without its raw scores; None where nobody has read them, see ``with_outcomes``."""
+    """Of an ok record, without its raw scores, and without lists if ``complete`` read them; None where nobody has read
+    them, see ``with_outcomes``."""
 
     @property
     def status(self) -> str:
@@ -102,7 +109,8 @@ def load(path: Path) -> Record:
     Raises:
         DamagedError: it is not a readable, unchanged record of a version that is known.
     """
-    return Record(path, record_format.parse(path, _content(path)))
+    with readable(path):
+        return Record(path, record_format.parse(path, _content(path)))
 
 
 def read(path: Path) -> Record | None:
@@ -114,13 +122,11 @@ def read(path: Path) -> Record | None:
 
 
 def _content(path: Path) -> bytes:
-    try:
+    with readable(path):
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
             raise DamagedError(path, "no file")
         with path.open("rb") as file:
             text = file.read(record_format.MAX_BYTES + 1)
-    except OSError as error:
-        raise DamagedError(path, error.strerror or str(error)) from None
     if len(text) > record_format.MAX_BYTES:
         raise DamagedError(path, f"larger than {record_format.MAX_BYTES // 2**20} MiB")
     return text
@@ -250,16 +256,24 @@ def _protocol(name: str, options: str) -> EvaluationProtocol:
 
 
 def complete(found: Iterable[Record]) -> tuple[list[Record], list[DamagedError]]:
-    """The records that are sound, with their outcomes, and what is wrong with the others."""
+    """The records that are sound, with the outcomes that tables need, and what is wrong with the others."""
     sound, damages = [], []
     for record in found:
         try:
-            sound.append(with_outcomes(record))
+            sound.append(_for_tables(with_outcomes(record)))
         except DamagedError as error:
             damages.append(error)
     strangers = {record.path for record in _strangers(sound)}
     damages += [DamagedError(path, "its test users are not those of the others of its split") for path in strangers]
     return [record for record in sound if record.path not in strangers], damages
+
+
+def _for_tables(record: Record) -> Record:
+    """Without what is only in figures that the record has itself: of a thousand records, that is gigabytes."""
+    spare = _NOT_IN_TABLES.get(record.data["protocol"]["name"], ())
+    if record.outcomes is None or not spare:
+        return record
+    return replace(record, outcomes={name: array for name, array in record.outcomes.items() if name not in spare})
 
 
 def _strangers(found: Iterable[Record]) -> list[Record]:
@@ -311,7 +325,7 @@ def damage_at(path: Path) -> DamagedError | None:
         return None
     try:
         record = with_outcomes(load(path))
-        if (folder := model_folder(record)) is not None and folder.exists():
+        if (folder := model_folder(record)) is not None and os.path.lexists(folder):
             checked_model(record)
     except DamagedError as error:
         return error
@@ -324,8 +338,13 @@ def log_tail(record: Record) -> str:
     if record.status == "ok" or not log.is_file() or log.resolve().parent != log.parent.resolve():
         return ""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL))
-        return file.read(LOG_TAIL).decode(errors="replace")
+        return tail(file, LOG_TAIL)
+
+
+def tail(file: IO[bytes], limit: int) -> str:
+    """The last ``limit`` bytes of an open file, as text."""
+    file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+    return file.read(limit).decode(errors="replace")
 
 
 def model_folder(record: Record) -> Path | None:
@@ -349,9 +368,11 @@ def checked_model(record: Record) -> Path:
         raise ValueError(f"{record.path.name} keeps no model")
     for name, sha256 in record.data["model"]["sha256"].items():
         file = _beside(folder / name, name)
-        if not file.is_file() or file_digest(file) != sha256:
-            state = "has changed since it was saved (its sha256 differs)" if file.is_file() else "is missing"
-            raise DamagedError(file, state)
+        with readable(file):
+            if not file.is_file():
+                raise DamagedError(file, "is missing")
+            if file_digest(file) != sha256:
+                raise DamagedError(file, "has changed since it was saved (its sha256 differs)")
     return folder
 
 
@@ -363,10 +384,15 @@ def _has_model(record: Record) -> bool:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """The file or folder ``name`` in the folder of ``path``, not a link that leads elsewhere."""
+    """The file or folder ``name`` in the folder of ``path``.
+
+    Raises:
+        UnreadableError: it is a link that leads elsewhere, as one of DVC or git-annex.
+    """
     beside = path.with_name(name)
-    if beside.resolve().parent != path.parent.resolve():
-        raise DamagedError(beside, "leads out of its folder")
+    with readable(beside):
+        if beside.resolve().parent != path.parent.resolve():
+            raise UnreadableError(beside, "leads out of its folder: put the file itself in place of the link")
     return beside
 
 
@@ -384,16 +410,27 @@ def set_aside(path: Path, reason: str) -> Path:
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
-    for file in sorted(_files_of_cell(path), reverse=True):
-        os.rename(file, folder / file.name)
-    print(f"recgauge: {visible(reason)}: set aside in {visible(str(folder))}", file=sys.stderr)
+    for file in sorted(_files_of_cell(path), key=lambda file: file == path):
+        os.rename(file, folder / file.name)  # the record last: until then the next run finds what is left, and moves it
+    print(f"recgauge: {one_line(reason)}: set aside in {one_line(str(folder))}", file=sys.stderr)
     return folder
 
 
 def set_aside_damaged(path: Path) -> None:
-    """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again."""
-    if (damage := damage_at(path)) is not None:
+    """``set_aside`` what is at ``path`` if it is damaged: to be called before it is measured again.
+
+    Raises:
+        UserError: it may be sound, but not be read here and now; it stays, so the cell cannot be measured.
+    """
+    damage = damage_at(path)
+    if isinstance(damage, UnreadableError):
+        raise _not_replaced(damage)
+    if damage is not None:
         set_aside(path, str(damage))
+
+
+def _not_replaced(error: UnreadableError) -> UserError:
+    return UserError(f"{error}, or give another --results")
 
 
 def _files_of_cell(path: Path) -> Iterator[Path]:
@@ -412,7 +449,9 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
 
     Raises:
         ValueError: ``data`` is no record; nothing was replaced.
+        UserError: a record of a newer RecGauge, or one that cannot be read, is in its place.
     """
+    _refuse_to_replace(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {**data, "side": None, "model": None}
     data["memory"] = {**dict.fromkeys(record_format.MEMORY), **data["memory"]}
@@ -435,11 +474,20 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
         _put(side, side_file(record))
     if log is not None:
         _put(log, path.with_suffix(".log"))
-    temporary = path.with_suffix(f".json.tmp-{os.getpid()}")
-    temporary.write_text(text)
-    _put(temporary, path)
+    _put_text(path, text)
     _remove_unnamed(record, keep_log=log is not None)
     return record
+
+
+def _refuse_to_replace(path: Path) -> None:
+    """A record that may be sound but cannot be judged is not replaced, not even by one of a skipped cell."""
+    if os.path.lexists(path):
+        try:
+            load(path)
+        except UnreadableError as error:
+            raise _not_replaced(error) from None
+        except DamagedError:
+            pass
 
 
 def _after_older(path: Path, data: dict[str, Any]) -> str:
@@ -465,22 +513,55 @@ def _put(file: Path, target: Path) -> None:
     _sync(target.parent)
 
 
+def _put_text(path: Path, text: str) -> None:
+    """The same for a text; where it cannot be written, as on a full disk, nothing of it stays."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _put(temporary, path)
+    finally:
+        _remove(temporary)
+
+
 def _put_folder(folder: Path, target: Path) -> None:
-    """The same for a folder of files, whose name says what is in it."""
+    """The same for a folder of files, whose name says what is in it: where that is there already, it stays."""
+    if _same_files(folder, target):
+        _remove(folder)
+        return
     for file in folder.iterdir():
         _sync(file)
     _sync(folder)
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        target.unlink()
-    shutil.rmtree(target, ignore_errors=True)
+    older = folder.with_name(f"{folder.name}.older")
+    if os.path.lexists(target):  # not what its name says, and no folder replaces another in one step
+        os.rename(target, older)
     os.replace(folder, target)
     _sync(target.parent)
+    _remove(older)
+
+
+def _same_files(folder: Path, target: Path) -> bool:
+    if target.is_symlink() or not target.is_dir():
+        return False
+    names = {file.name for file in folder.iterdir()}
+    if names != {file.name for file in target.iterdir()}:
+        return False
+    return all(_is_copy(folder / name, target / name) for name in names)
+
+
+def _is_copy(file: Path, other: Path) -> bool:
+    return other.is_file() and not other.is_symlink() and file_digest(file) == file_digest(other)
+
+
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some network and FUSE file systems have no fsync of a folder; of a file all have it
+        if error.errno not in _NO_FSYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -495,10 +576,12 @@ def _remove_unnamed(record: Record, keep_log: bool) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove what no one needs, if that can be done: in a folder that is read-only it stays."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 # --- reading a folder ------------------------------------------------------------------------------------------------
@@ -536,14 +619,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         NotWritableError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     with writing(path.parent):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            _put(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put_text(path, text)
 
 
 @contextlib.contextmanager
@@ -560,21 +638,48 @@ def scratch_folder(results: Path, name: str) -> Iterator[Path]:
             folder.parent.rmdir()
 
 
-def sweep_scratch(results: Path) -> None:
-    """Remove what a killed harness left behind: scratch folders and temporary files of processes that are gone.
+def sweep_results(results: Path) -> None:
+    """Remove what a killed harness left behind in a results folder: scratch folders and half-written records of
+    processes that are gone, and side files and models that no record has named for a day.
 
-    A side file or model that no record names is one of them once it has lain there for a day; whoever writes one names
-    it within seconds.
+    Nothing is touched whose name is not one of ours, nor the files of a cell that another harness is at.
     """
-    half_made = ("*/*/*/*.tmp-*", "*/.*.tmp-*", "*/*/.*.tmp-*")  # records; splits and archives, data sets of a cache
-    for path in [*results.glob(".scratch/*"), *(path for pattern in half_made for path in results.glob(pattern))]:
-        owner = path.name.rsplit("tmp-", 1)[-1].split("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+    _sweep(results.glob(".scratch/*"), _SCRATCH)
+    for path in results.glob("[!.]*/*/*/*"):
+        found = _HALF_WRITTEN.fullmatch(path.name)
+        if (found and not _alive(int(found["pid"]))) or (_UNNAMED.fullmatch(path.name) and _is_orphan(path)):
+            _remove_of_cell(results, path)
+
+
+def sweep_cache(cache: Path) -> None:
+    """Remove the scratch folders that a killed harness left in a cache, beside its splits, archives, data sets."""
+    _sweep(cache.glob(".scratch/*"), _SCRATCH)
+    for pattern in ("splits/.*", "data/.*", "datasets/*/.*"):
+        _sweep(cache.glob(pattern), _BESIDE)
+
+
+_SCRATCH = re.compile(r"(?P<pid>[0-9]+)-[a-z0-9_-]+")
+"""As ``scratch_folder`` names them."""
+_BESIDE = re.compile(r"\..+\.tmp-(?P<pid>[0-9]+)-[a-z0-9_]{8}")
+"""As ``datasets.cache.scratch_beside`` names them."""
+_HALF_WRITTEN = re.compile(r"[0-9a-f]{32}(-tuned)?\.json\.tmp-(?P<pid>[0-9]+)")
+_UNNAMED = re.compile(r"[0-9a-f]{32}(-tuned)?\.[0-9a-f]{8}\.(npz|model)")
+
+
+def _sweep(paths: Iterable[Path], names: re.Pattern[str]) -> None:
+    for path in paths:
+        found = names.fullmatch(path.name)
+        if found and not _alive(int(found["pid"])):
             _remove(path)
-    for kind in ("npz", "model"):
-        for path in results.glob(f"[!.]*/*/*/*.????????.{kind}"):
-            if _is_orphan(path):
-                _remove(path)
+
+
+def _remove_of_cell(results: Path, path: Path) -> None:
+    """Remove a leftover if no one has its cell; where the folder has no locks it stays."""
+    from benchmarks import locks  # which needs this module
+
+    with contextlib.suppress(UserError), locks.held(results, path.name[:32]) as ours:
+        if ours and (_HALF_WRITTEN.fullmatch(path.name) or _is_orphan(path)):
+            _remove(path)
 
 
 def _is_orphan(path: Path) -> bool:

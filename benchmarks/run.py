@@ -141,8 +141,8 @@ def execute(request: RunRequest, display: Display, run_all: RunAll | None = None
         UserError: bad input, found before any training; nothing is written then.
         NothingMeasured: a canary's figure came out wrong.
     """
-    for folder in (request.results, cache_root()):
-        records.sweep_scratch(folder)
+    records.sweep_results(request.results)
+    records.sweep_cache(cache_root())
     with LocalExecutor() as executor, display:
         runner = Runner(request, executor, display)
         planned = plan_cells(request, runner.prepare_all())
@@ -162,7 +162,7 @@ def prepare(request: PrepareRequest, display: Display) -> Prepared:
     Raises:
         UserError: bad input.
     """
-    records.sweep_scratch(cache_root())
+    records.sweep_cache(cache_root())
     with LocalExecutor() as executor, display:
         preparer = _Preparer(request, executor, display)
         splits = preparer.prepare_all()
@@ -176,7 +176,7 @@ def answer(request: RunRequest, side: Path, display: Display) -> Ending:
         UserError: bad input, or the cell cannot run.
         NothingMeasured: a canary's figure came out wrong.
     """
-    records.sweep_scratch(cache_root())
+    records.sweep_cache(cache_root())
     with LocalExecutor() as executor, display:
         runner = Runner(request, executor, display)
         prepared = runner.prepare_all()

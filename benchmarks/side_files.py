@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.record_format import DamagedError
+from benchmarks.record_format import DamagedError, readable
 from protocols.types import Arrays
 
 RAW_SCORES = "pair_scores"
@@ -36,7 +37,7 @@ _HEADER = re.compile(
 """The only one that NumPy writes for such arrays. Its own reader would evaluate whatever stands there."""
 
 _UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError),
     *(OverflowError, TypeError, KeyError),
 )
 """What zipfile raises for a file that is none of ours, and NumPy for a type that is none."""
@@ -47,17 +48,27 @@ def read(path: Path, sha256: str, n_users: int) -> Arrays:
 
     Raises:
         DamagedError: it is missing, another file, or unpacks to more than ``n_users`` users can need.
+        UnreadableError: the system does not let it be read.
     """
-    try:
+    with readable(path):
+        if not path.is_file():
+            raise DamagedError(path, "the record's side file is missing")
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise DamagedError(path, "not the side file that its record names (its sha256 differs)")
-            with zipfile.ZipFile(file) as archive:
-                return _arrays(archive, path, n_users)
+            return _unpacked(file, path, n_users)
+
+
+def _unpacked(file: BinaryIO, path: Path, n_users: int) -> Arrays:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _arrays(archive, path, n_users)
     except DamagedError:
         raise
-    except FileNotFoundError:
-        raise DamagedError(path, "the record's side file is missing") from None
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        raise DamagedError(path, "no side file of ours (it leads to where no byte can be)") from None
     except _UNREADABLE as problem:
         raise DamagedError(path, f"no side file of ours ({type(problem).__name__}: {problem})") from None
 
@@ -66,6 +77,8 @@ def _arrays(archive: zipfile.ZipFile, path: Path, n_users: int) -> Arrays:
     entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
     if len(entries) != len(archive.infolist()) or len(entries) > MAX_ARRAYS:
         raise DamagedError(path, f"holds {len(archive.infolist())} arrays, {MAX_ARRAYS} with different names at most")
+    if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries.values()):
+        raise DamagedError(path, "packed in a way that NumPy does not use")
     packed = path.stat().st_size
     if sum(entry.compress_size for entry in entries.values()) > packed:
         raise DamagedError(path, "its directory names more bytes than it has")

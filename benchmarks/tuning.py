@@ -217,8 +217,8 @@ def execute(request: TuneRequest, display: TuningDisplay, slots: Slots | None = 
         UserError: bad input, found before any training.
         NothingMeasured: a canary's figure came out wrong.
     """
-    for folder in (request.results, cache_root()):
-        records.sweep_scratch(folder)
+    records.sweep_results(request.results)
+    records.sweep_cache(cache_root())
     prepared = prepare(request, display)
     plans = plan_studies(request, prepared.splits)
     for plan in plans:

@@ -17,13 +17,16 @@ class UserError(Exception):
     """
 
     def __init__(self, message: object) -> None:
-        super().__init__(one_line(str(message)))
+        super().__init__(one_line(str(message), LONGEST_MESSAGE))
 
 
-def one_line(text: str, limit: int = LONGEST_MESSAGE) -> str:
-    """``text`` in printable characters, at most ``limit`` of them."""
-    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: limit + 1])
-    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+def one_line(text: str, limit: int | None = None) -> str:
+    r"""``text`` in printable characters, at most ``limit`` of them: ``\x1b`` instead of the escape character."""
+    if limit is not None:
+        text = text[: limit + 1]  # what is escaped does not become shorter
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
 class DataError(UserError):

@@ -19,7 +19,7 @@ from typing import IO, Any
 from benchmarks.environment import ROOT
 from benchmarks.executors.group_memory import GroupMemory
 from benchmarks.executors.reaper import kill_group, kill_marked
-from benchmarks.records import writing
+from benchmarks.records import tail, writing
 from datasets.errors import UserError
 
 POLL_S = 0.015
@@ -274,7 +274,7 @@ class _Watch:
         last = last or self._broken_limit(gone)
         if last is None:
             return events, None
-        printed = "" if last["status"] == "ok" else _tail(self._log)
+        printed = "" if last["status"] == "ok" else tail(self._log, LOG_TAIL_BYTES)
         return events, Ending(last["status"], last, time.monotonic() - self._start, self._memory.peak, printed)
 
     def _broken_limit(self, gone: bool) -> Event | None:
@@ -352,12 +352,6 @@ def _is_whole(event: Event) -> bool:
     if event["event"] != "ended" or event["status"] == "ok":
         return True
     return event["status"] in _STATUSES and isinstance(event.get("reason"), str)
-
-
-def _tail(log: IO[bytes]) -> str:
-    """The end of what was printed into an open file, wherever its name leads by now."""
-    log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
-    return log.read(LOG_TAIL_BYTES).decode(errors="replace")
 
 
 def _send(process: subprocess.Popen[bytes], request: Event) -> None:

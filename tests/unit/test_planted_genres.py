@@ -191,5 +191,5 @@ def test_records_in_folders_with_brackets_are_found(tmp_path: Path) -> None:
     leftover.touch()
     found, damaged = records.read_all(tmp_path / "[a]")
     assert [each.path for each in found] == [path] and not damaged
-    records.sweep_scratch(tmp_path / "[a]")
+    records.sweep_results(tmp_path / "[a]")
     assert not leftover.exists()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
+import re
 import shutil
+import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +20,10 @@ import pytest
 from made_records import hits, record
 
 from benchmarks import leaderboard as boards
-from benchmarks import records
+from benchmarks import locks, records
 from benchmarks.environment import file_digest
 from benchmarks.record_check import check_results
-from benchmarks.record_format import DamagedError, parse, sealed, visible
+from benchmarks.record_format import DamagedError, UnreadableError, parse, sealed
 from benchmarks.worker import save_side_file
 from datasets.cache import scratch_beside
 from datasets.errors import UserError
@@ -109,6 +115,86 @@ def test_a_write_that_ends_half_way_leaves_the_older_record_whole(
     assert names_beside(after.path) == {after.path.name, after.data["side"]["file"], after.data["model"]["folder"]}
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz", ".model"])
+def test_a_write_of_the_same_content_that_ends_half_way_leaves_the_older_record_whole(
+    put: Put, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    before = put("als", 1, 0, model="one")
+    folder = records.model_folder(before)
+    assert folder is not None
+    inode = folder.stat().st_ino
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        fail_at(patch, suffix)
+        put("als", 1, 0, model="one")
+    assert records.damage_at(before.path) is None and records.load(before.path).data["model"] == before.data["model"]
+    assert records.checked_model(before).stat().st_ino == inode and not (before.path.parents[3] / "model").exists()
+
+
+@pytest.mark.parametrize("kind", ["changed", "more", "file", "link"])
+def test_what_has_the_name_of_a_model_and_is_not_it_gives_way(put: Put, tmp_path: Path, kind: str) -> None:
+    folder = records.model_folder(put("als", 1, 0, model="one"))
+    assert folder is not None
+    if kind in ("changed", "more"):
+        (folder / ("model.json" if kind == "changed" else "more")).write_text("two")
+    else:
+        shutil.copytree(folder, tmp_path / "elsewhere")
+        shutil.rmtree(folder)
+        folder.touch() if kind == "file" else folder.symlink_to(tmp_path / "elsewhere")
+    after = put("als", 1, 0, model="one")
+    assert records.damage_at(after.path) is None
+    assert {each.name: each.read_text() for each in folder.iterdir()} == {"model.json": "one"}
+    assert names_beside(after.path) == {after.path.name, after.data["side"]["file"], folder.name}
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_a_full_disk_leaves_no_half_written_record(put: Put, small_disk: Path) -> None:
+    """The record has room in no block, its folder's entry has."""
+    data = record("als", "failed")
+    path = records.record_path(small_disk, "toy", "leave-one-out", "als", data["key"])
+    path.parent.mkdir(parents=True)
+    with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        records.write(path, data, None, None)
+    assert not names_beside(path)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EIO])
+def test_a_folder_need_not_have_fsync_a_file_must(put: Put, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As on SMB, 9p and FUSE; an error of the disk is none of these."""
+    fsync = os.fsync
+
+    def refuse(kind: Callable[[int], bool]) -> Callable[[int], None]:
+        def refused(descriptor: int) -> None:
+            if kind(os.fstat(descriptor).st_mode):
+                raise OSError(number, os.strerror(number))
+            fsync(descriptor)
+
+        return refused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse(stat.S_ISDIR))
+        if number == errno.EIO:
+            with pytest.raises(OSError, match="Input/output"):
+                put("als", 1, 0, model="one")
+        else:
+            assert records.damage_at(put("als", 1, 0, model="one").path) is None
+        patch.setattr(os, "fsync", refuse(stat.S_ISREG))
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            put("ease", 1, 0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(UserError, match=f"^{re.escape(str(tmp_path))}: this file system has no locks: name another"):
+        locks.held(tmp_path, "a").__enter__()
+
+
 def test_what_could_not_be_read_is_not_written(put: Put, tmp_path: Path) -> None:
     before = put("als", 1, 0)
     with pytest.raises(ValueError, match=r"threads: -1 is less than"):
@@ -157,10 +243,10 @@ def test_orphans_are_swept_once_no_one_can_be_about_to_name_them(
         os.utime(orphan, (0, 0))  # as old as it says it is: a copy keeps the time of writing
     folder = kept.path.with_name(f"{kept.path.stem}.00000000.model")
     folder.mkdir()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert all(each.exists() for each in (*orphans, folder)), "another harness may be writing"
     days_later()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert not any(each.exists() for each in (*orphans, folder))
     assert records.damage_at(kept.path) is None
 
@@ -172,8 +258,66 @@ def test_what_a_killed_preparation_left_in_the_cache_is_swept(tmp_path: Path) ->
             dead = ours.with_name(ours.name.replace(f"tmp-{os.getpid()}-", "tmp-999999999-"))
             dead.mkdir()
             (dead / "half.npy").touch()
-            records.sweep_scratch(tmp_path)
+            records.sweep_cache(tmp_path)
             assert ours.exists() and not dead.exists()
+
+
+def test_what_is_not_ours_is_not_swept(put: Put, tmp_path: Path, days_later: Callable[[], None]) -> None:
+    """Names that are like ours, in a results folder that lies where a user works, and in a cache."""
+    beside = put("als", 1, 0).path.parent
+    names = (
+        *("embeddings.20240101.npz", "weights.finalrun.model", "notes.tmp-99999999", ".notes.tmp-999999999-abcdefgh"),
+        *(f"{'0' * 32}.json.tmp-old", f"{'0' * 32}.0000000g.npz", f"{'0' * 31}.00000000.npz"),
+    )
+    others = [beside / name for name in names]
+    for folder in ("datasets/mine", "splits", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        others += [tmp_path / folder / ".notes.tmp-999999999", tmp_path / folder / "a.tmp-999999999-abcdefgh"]
+    others.append(tmp_path / "elsewhere" / ".a.tmp-999999999-abcdefgh")
+    for other in others:
+        other.touch()
+    days_later()
+    records.sweep_results(tmp_path)
+    records.sweep_cache(tmp_path)
+    assert [each for each in others if not each.exists()] == []
+
+
+def test_what_another_harness_is_at_is_not_swept(put: Put, tmp_path: Path, days_later: Callable[[], None]) -> None:
+    kept = put("als", 1, 0)
+    left = [kept.path.with_name(f"{kept.path.stem}.{name}") for name in ("00000000.npz", "json.tmp-999999999")]
+    for each in left:
+        each.touch()
+    days_later()
+    with locks.held(tmp_path, kept.data["key"][:32]):
+        records.sweep_results(tmp_path)
+        assert all(each.exists() for each in left)
+    records.sweep_results(tmp_path)
+    assert not any(each.exists() for each in left)
+
+
+def test_a_leftover_on_a_read_only_disk_stops_nobody(small_disk: Path, days_later: Callable[[], None]) -> None:
+    cell = small_disk / "toy" / "leave-one-out" / "als"
+    left = [cell / f"{'0' * 32}.00000000.npz", cell / f"{'0' * 32}.json.tmp-999999999"]
+    left += [small_disk / ".scratch" / "999999999-a", small_disk / "splits" / ".a.tmp-999999999-abcdefgh"]
+    for each in left:
+        each.parent.mkdir(parents=True, exist_ok=True)
+        each.touch()
+    days_later()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    records.sweep_results(small_disk)
+    records.sweep_cache(small_disk)
+    assert all(each.exists() for each in left)
+
+
+def test_a_lock_file_that_cannot_be_removed_stops_nobody(tmp_path: Path) -> None:
+    file = tmp_path / locks.FOLDER / "a.lock"
+    with locks.held(tmp_path, "a") as ours:
+        assert ours
+        file.unlink()
+        file.mkdir()
+    file.rmdir()
+    with locks.held(tmp_path, "a") as ours:
+        assert ours
 
 
 def test_what_lies_beside_a_damaged_record_is_not_swept(
@@ -183,7 +327,7 @@ def test_what_lies_beside_a_damaged_record_is_not_swept(
     side = records.side_file(kept)
     kept.path.write_text("{")
     days_later()
-    records.sweep_scratch(tmp_path)
+    records.sweep_results(tmp_path)
     assert side.exists()
 
 
@@ -226,7 +370,15 @@ def test_epochs_of_version_1_stand_where_they_stood(put: Put, more: dict[str, in
 def test_a_text_can_command_no_terminal(put: Put) -> None:
     data = {**put("als", 1).data, "reason": "\x1b[2J\nred \u202e \ud800 é"}
     assert parse("x", json.dumps(sealed(data)).encode())["reason"] == "\\x1b[2J\\nred \\u202e \\ud800 é"
-    assert visible("plain") == "plain"
+    data["reason"] = "plain"
+    assert parse("x", json.dumps(sealed(data)).encode())["reason"] == "plain"
+
+
+@pytest.mark.parametrize("size", [0, 9, 10, 11, 1000])
+def test_the_tail_of_a_log_is_its_last_bytes(tmp_path: Path, size: int) -> None:
+    content = bytes(ord("a") + number % 26 for number in range(size))
+    (tmp_path / "log").write_bytes(content)
+    assert records.tail(tmp_path / "log", 10).encode() == content[-10:]
 
 
 def test_no_record_is_a_pipe_a_folder_or_huge(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +395,7 @@ def test_no_record_is_a_pipe_a_folder_or_huge(put: Put, tmp_path: Path, monkeypa
         "pipe": "no file",
         "folder": "no file",
         "huge": "larger than 32 MiB",
-        "nowhere": "No such file or directory",
+        "nowhere": "cannot be read (No such file or directory): make it readable",
     }
 
 
@@ -264,6 +416,19 @@ def test_a_table_is_made_of_what_another_harness_has_just_written(put: Put, tmp_
     assert not damages and sound.data == newer.data
     (table,) = boards.build([sound], tmp_path)
     assert table.rows[0]["metrics"]["hr@10"]["mean"] == 1.0
+
+
+def test_tables_are_the_same_without_the_lists(put: Put, tmp_path: Path) -> None:
+    """Which are most of what a record of many users holds in memory."""
+    kept = [records.with_outcomes(put(name, *ranks)) for name, ranks in (("als", (1, 0, 1)), ("ease", (1, 1, 1)))]
+    sound, damages = records.complete(map(records.load, [each.path for each in kept]))
+    assert not damages
+    for whole, record_of_table in zip(kept, sound, strict=True):
+        assert whole.outcomes is not None and record_of_table.outcomes is not None
+        assert whole.outcomes.keys() - record_of_table.outcomes.keys() == {"top_items"}
+    assert [table.rows for table in boards.build(sound, tmp_path)] == [
+        table.rows for table in boards.build(kept, tmp_path)
+    ]
 
 
 def test_ten_damages_are_named_and_the_rest_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,6 +459,95 @@ def test_what_is_set_aside_is_kept_each_time(put: Put, tmp_path: Path, capsys: p
         assert capsys.readouterr().err == f"recgauge: {reason}: set aside in {folder}\n"
     assert [next(folder.parent.glob(f"*.{n}/*.npz")).read_bytes() for n in (1, 2)] == contents
     assert records.read_all(tmp_path) == ([], []), "what is set aside is no record"
+
+
+def test_a_kill_while_files_are_set_aside_loses_none(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file it comes at: the next run moves what is left, before it writes."""
+    rename = os.rename
+    for number in range(3):
+        kept = put("als", 1, 0, model="one")
+        side = records.side_file(kept)
+        side.write_bytes(b"damage")
+        names, left = names_beside(kept.path), iter(range(number))
+
+        def stop(source: Any, target: Any, left: Any = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            rename(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "rename", stop)
+            records.set_aside_damaged(kept.path)
+        records.set_aside_damaged(kept.path)
+        assert not names_beside(kept.path)
+        place = tmp_path / ".damaged" / "toy" / "leave-one-out" / "als"
+        assert {each.name for each in place.glob("*/*")} == names
+        shutil.rmtree(place)
+
+
+def _of_a_newer_version(kept: records.Record) -> str:
+    kept.path.write_text(kept.path.read_text().replace("recgauge.record/2", "recgauge.record/3"))
+    return f"{kept.path}: made by a newer RecGauge (recgauge.record/3): update, or give another --results"
+
+
+def _linked_by_dvc(kept: records.Record) -> str:
+    side = records.side_file(kept)
+    elsewhere = side.rename(kept.path.parents[3] / "of DVC")
+    side.symlink_to(elsewhere)
+    return f"{side}: leads out of its folder: put the file itself in place of the link, or give another --results"
+
+
+def _link_to_nothing(kept: records.Record) -> str:
+    kept.path.unlink()
+    kept.path.symlink_to("not fetched yet")
+    return f"{kept.path}: cannot be read (No such file or directory): make it readable, or give another --results"
+
+
+def _linked_model(kept: records.Record) -> str:
+    (folder,) = kept.path.parent.glob("*.model")
+    file = folder / "model.json"
+    file.rename(kept.path.parents[3] / "of git-annex")
+    file.symlink_to(kept.path.parents[3] / "of git-annex")
+    return f"{file}: leads out of its folder: put the file itself in place of the link, or give another --results"
+
+
+@pytest.mark.parametrize("change", [_of_a_newer_version, _linked_by_dvc, _link_to_nothing, _linked_model])
+def test_what_may_be_sound_is_neither_moved_nor_replaced(
+    put: Put, tmp_path: Path, change: Callable[[records.Record], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = put("als", 1, 0, model="one")
+    reason, names = change(kept), names_beside(kept.path)
+    with pytest.raises(UserError) as refusal:
+        records.set_aside_damaged(kept.path)
+    assert str(refusal.value) == reason
+    assert names_beside(kept.path) == names and not (tmp_path / ".damaged").exists()
+    assert check_results(tmp_path) == 2
+    assert "0 sound, 0 damaged, 1 not to be read here; " in capsys.readouterr().out
+    if change in (_of_a_newer_version, _link_to_nothing):
+        with pytest.raises(UserError, match="or give another --results"):
+            put("als", 1, 1, model=None)
+        assert names_beside(kept.path) == names
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no"), OSError(errno.EIO, "I/O"), MemoryError()])
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_passing_read_error_is_no_damage(
+    put: Put, monkeypatch: pytest.MonkeyPatch, error: Exception, suffix: str
+) -> None:
+    kept = put("als", 1, 0)
+    opened = Path.open
+
+    def refuse(path: Path, *how: Any, **more: Any) -> Any:
+        if path.suffix == suffix:
+            raise error
+        return opened(path, *how, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        assert isinstance(records.damage_at(kept.path), UnreadableError)
+        with pytest.raises(UserError, match=r"cannot be read \("):
+            records.set_aside_damaged(kept.path)
+    assert records.damage_at(kept.path) is None
 
 
 def test_a_changed_model_is_not_sound_and_a_missing_one_is_not_there(put: Put) -> None:
