@@ -378,7 +378,8 @@ def test_a_text_can_command_no_terminal(put: Put) -> None:
 def test_the_tail_of_a_log_is_its_last_bytes(tmp_path: Path, size: int) -> None:
     content = bytes(ord("a") + number % 26 for number in range(size))
     (tmp_path / "log").write_bytes(content)
-    assert records.tail(tmp_path / "log", 10).encode() == content[-10:]
+    with (tmp_path / "log").open("rb") as file:
+        assert records.tail(file, 10).encode() == content[-10:]
 
 
 def test_no_record_is_a_pipe_a_folder_or_huge(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
