@@ -467,7 +467,7 @@ def write(path: Path, data: dict[str, Any], side: Path | None, log: Path | None,
     try:
         record = Record(path, record_format.parse(path, text.encode()))
     except DamagedError as error:
-        raise ValueError(f"a record that no one could read: {error}") from error
+        raise ValueError(f"a record that no one could read: {error.reason}") from error
     if model is not None:
         _put_folder(model, path.with_name(data["model"]["folder"]))
     if side is not None:

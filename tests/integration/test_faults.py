@@ -211,6 +211,7 @@ def test_what_is_said_in_the_workers_name_is_a_failed_row(benchmarks: CommandLin
     assert sum(reason.startswith("something wrote to the harness's channel") for reason in reasons) == 3
     assert sum(reason.startswith("no record can hold its figures") for reason in reasons) == 3
     assert "the worker said that it ended well, and left no outcomes" in reasons
+    assert not any(str(benchmarks.results) in reason for reason in reasons), "a record holds no path"
     assert records_of(benchmarks.results, "popularity")[0]["status"] == "ok"
 
 

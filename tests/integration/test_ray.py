@@ -64,8 +64,8 @@ def cluster(variables: None) -> Iterator[Any]:
     started.shutdown()
 
 
-def on_nodes(benchmarks: CommandLine, cluster: Any, *arguments: str, **variables: str) -> Finished:
-    return benchmarks.run("--executor", "ray", "--address", cluster.address, *arguments, **variables)
+def on_nodes(benchmarks: CommandLine, cluster: Any, *arguments: str, timeout: float = 120) -> Finished:
+    return benchmarks.run("--executor", "ray", "--address", cluster.address, *arguments, timeout=timeout)
 
 
 def read_records(results: Path) -> dict[str, dict]:
@@ -129,6 +129,25 @@ def test_local_and_ray_write_equal_records(benchmarks: CommandLine, cluster: Any
     again = benchmarks.run("--algorithm", "popularity")
     assert "known" not in again.err
     assert read_records(benchmarks.results).keys() == there.keys()
+
+
+@pytest.mark.slow
+def test_the_quick_suite_is_the_same_on_nodes(
+    benchmarks: CommandLine, cluster: Any, movielens: Path, tmp_path: Path
+) -> None:
+    """Every algorithm under both protocols: ten minutes."""
+    local = CommandLine(tmp_path / "local")
+    what = ("--dataset", "ml-latest-small", "--protocol", "leave-one-out,holdout")
+    assert local.run(*what, timeout=1500).code == 0
+    assert on_nodes(benchmarks, cluster, *what, timeout=1500).code == 0
+    here, there = read_records(local.results), read_records(benchmarks.results)
+    assert here.keys() == there.keys() and len(here) > 30
+    for path, record in there.items():
+        for field in TIMES:
+            record.pop(field), here[path].pop(field)
+        assert record == here[path], path
+    for file in local.results.glob("*/*/*/*.npz"):
+        assert (benchmarks.results / file.relative_to(local.results)).read_bytes() == file.read_bytes(), file
 
 
 def test_times_that_are_known_stay_when_a_shared_node_adds_a_model(benchmarks: CommandLine, cluster: Any) -> None:
