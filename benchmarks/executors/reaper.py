@@ -11,9 +11,10 @@ import json
 import os
 import signal
 import sys
+import time
 
-_ROUNDS = 20
-"""A process may start another between being found and being killed."""
+_ROUNDS, _ROUND_S = 100, 0.01
+"""A process may start another between being found and being killed, and takes a moment to end on a busy machine."""
 
 
 def kill_group(group: int) -> None:
@@ -31,6 +32,7 @@ def kill_marked(mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         if not found:
             return
+        time.sleep(_ROUND_S)
 
 
 def _marked(mark: bytes) -> list[int]:

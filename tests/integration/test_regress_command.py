@@ -121,6 +121,7 @@ def draw_negatives(*arguments):
 """
 
 
+@pytest.mark.slow
 def test_another_commit_is_the_base(checkout: CommandLine) -> None:
     """Each side runs its own code: slower in the working tree, then in the base, then a module that the base lacks."""
     changed = checkout.root / "protocols" / "negatives.py"
