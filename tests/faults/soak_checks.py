@@ -226,8 +226,11 @@ class Ledger:
         return []
 
     def _excused(self, file: Path) -> bool:
-        """As the injector left it, or taken away since."""
-        return file in self._damaged and identity(file) in (self._damaged[file], None)
+        """As the injector left it, or taken away since: a run that sets a damaged cell aside moves its sound files too."""
+        state = identity(file)
+        if state is None and record_of(file, self._results) in self._touched:
+            return True
+        return file in self._damaged and state in (self._damaged[file], None)
 
 
 def differences(left: Any, right: Any, left_out: tuple[str, ...], place: str = "") -> list[str]:

@@ -81,6 +81,24 @@ def test_damage_of_the_injector_excuses_no_other_state_of_the_file(tested: soak.
     assert "is no valid record" in "\n".join(tested.ledger.look())
 
 
+def test_a_run_in_the_midst_of_setting_a_damaged_cell_aside_is_excused(tested: soak.Soak) -> None:
+    """It moves the sound files too, the record last; where nobody damaged the cell, that is a violation."""
+    path = a_record(tested)
+    (side,) = checks.files_of(tested.ledger.complete[path])["side"]
+    (*_, model) = checks.files_of(tested.ledger.complete[path])["model"]
+    side.unlink()
+    assert tested.ledger.look()
+
+    tested.ledger = checks.Ledger(tested.results)
+    shutil.copytree(tested.folder / "undisturbed", tested.results, dirs_exist_ok=True)
+    tested.ledger.look()
+    tested.ledger.touch(model)
+    soak.damage(model, "truncate", soak.random.Random(0))
+    tested.ledger.note(model)
+    side.unlink()
+    assert not tested.ledger.look()
+
+
 def test_lost_record_is_found(tested: soak.Soak) -> None:
     a_record(tested).unlink()
     tested.check()
