@@ -226,7 +226,7 @@ class Ledger:
         return []
 
     def _excused(self, file: Path) -> bool:
-        """As the injector left it, or taken away since: a run that sets a damaged cell aside moves its sound files too."""
+        """As the injector left it, or taken away since; what is set aside takes its sound files along."""
         state = identity(file)
         if state is None and record_of(file, self._results) in self._touched:
             return True
