@@ -6,7 +6,6 @@ Whatever is lost on its way is sent again; nothing is counted twice, since nothi
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -187,8 +186,7 @@ class ClusterRun:
     def _follow(self) -> None:
         if not self._sent:
             if self._waiting:
-                self._display.running(f"waiting for another harness: {self._todo[self._waiting[0]].cell.name}")
-                time.sleep(locks.LOOK_AGAIN_S)
+                locks.wait_for_another(self._display, self._todo[self._waiting[0]].cell.name)
             return
         ready = executor.wait_for_flights(list(self._sent))
         for flight in ready:

@@ -7,11 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from benchmarks.records import writing
 from datasets.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmarks.progress import Display
 
 FOLDER = ".locks"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -74,3 +78,9 @@ def waited_for(folder: Path, name: str) -> Iterator[None]:
                 yield
                 return
         time.sleep(LOOK_AGAIN_S)
+
+
+def wait_for_another(display: Display, name: str) -> None:
+    """Say that another harness has ``name``, and wait before looking again."""
+    display.running(f"waiting for another harness: {name}")
+    time.sleep(LOOK_AGAIN_S)

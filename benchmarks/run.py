@@ -271,11 +271,7 @@ class _Preparer:
             with locks.held(cache_root(), preparation.folder.name) as ours:
                 if ours:
                     return read_meta(preparation.folder) or self._prepare(preparation)
-            self._wait_for_another(f"prepare {preparation.name}")
-
-    def _wait_for_another(self, name: str) -> None:
-        self._display.running(f"waiting for another harness: {name}")
-        time.sleep(locks.LOOK_AGAIN_S)
+            locks.wait_for_another(self._display, f"prepare {preparation.name}")
 
     def _prepare(self, preparation: Preparation) -> dict[str, Any] | None:
         name = f"prepare {preparation.name}"
@@ -330,7 +326,7 @@ class Runner(_Preparer):
                     if ours:
                         found[place] = self.of_another_harness(planned) or self.run_cell(planned)
             if len(found) == before:
-                self._wait_for_another(todo[left[0]].cell.name)
+                locks.wait_for_another(self._display, todo[left[0]].cell.name)
         return [found[place] for place in range(len(todo))]
 
     def of_another_harness(self, planned: Planned) -> Record | None:

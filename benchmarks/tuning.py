@@ -275,8 +275,7 @@ class _Tuner:
             results |= found
             left = [plan for plan in left if plan.title not in found]
             if left and not found:
-                self._display.running(f"waiting for another harness: {left[0].title}")
-                time.sleep(locks.LOOK_AGAIN_S)
+                locks.wait_for_another(self._display, left[0].title)
         return results
 
     def _tune_free(self, plans: Sequence[StudyPlan]) -> dict[str, StudyResult]:
